@@ -1,0 +1,46 @@
+PYTHON  ?= python3
+SECONDS ?= 60
+
+PY    := .venv/bin/python
+ENTER := lab/enter
+TYPED := $(wildcard grasp asa objectives lab)
+BENCH := $(patsubst bench/%.py,bench.%,$(wildcard bench/grasp_*.py))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup venv lint test run fuzz bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: # what the tests need from the system
+	@PYTHON='$(PYTHON)' .ci/setup
+
+venv: .venv/stamp ## the virtual environment .venv, with everything in it
+
+# compat: an editable install that also sees packages added to the tree later
+.venv/stamp: setup.cfg | setup
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check \
+		--config-settings editable_mode=compat --editable '.[pcap,test,dev]'
+	@touch $@
+
+lint: venv ## ruff and mypy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --quiet --check .
+	$(PY) -m mypy --strict $(TYPED)
+
+test: lint ## lint, then the tests
+	$(ENTER) $(PY) -m pytest
+
+run: venv ## two nodes negotiate, before your eyes
+	$(ENTER) $(PY) -m examples.two_nodes
+
+fuzz: venv ## hostile bytes for SECONDS (60)
+	$(ENTER) $(PY) -m tests.fuzz --seconds $(SECONDS)
+
+bench: venv ## each benchmark, one JSON object per result
+	@set -e; for module in $(BENCH); do $(ENTER) $(PY) -m $$module; done
+
+clean: ## remove everything that make made
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

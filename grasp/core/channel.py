@@ -1,0 +1,56 @@
+"""A connection that carries messages."""
+
+from __future__ import annotations
+
+import time
+
+from grasp.transport import Connection
+from grasp.wire import Message, Noop, encode_message
+from grasp.wire.stream import MessageReader
+
+
+class PeerClosed(ConnectionError):
+    """The peer closed the connection where a message was due."""
+
+
+class Channel:
+    """One message per send, one message per receive, M_NOOP ignored (RFC 8990 §2.8.13)."""
+
+    __slots__ = ("_reader", "connection")
+
+    def __init__(self, connection: Connection, limit: int) -> None:
+        self.connection = connection
+        self._reader = MessageReader(limit)
+
+    def send(self, message: Message, limit: int) -> None:
+        """Raises OSError, or :class:`~grasp.errors.LocalError` ``tooLong`` above ``limit`` bytes."""
+        self.connection.send(encode_message(message, limit))
+
+    def receive(self, deadline: float) -> Message:
+        """The next message, by ``deadline`` (monotonic s) at the latest.
+
+        Raises TimeoutError, :class:`PeerClosed`, OSError or :class:`~grasp.errors.WireError`.
+        """
+        reader = self._reader
+        while True:
+            message = reader.next()
+            if message is not None:
+                if type(message) is Noop:
+                    continue
+                return message
+            data = self.connection.receive(deadline - time.monotonic())
+            if not data:
+                raise PeerClosed("peer closed the connection")
+            reader.feed(data)
+
+    @property
+    def received_bytes(self) -> bytes:
+        """The last message as it came."""
+        return self._reader.last
+
+    def limit_to(self, limit: int) -> None:
+        """Allow messages of ``limit`` bytes from now on."""
+        self._reader.limit = limit
+
+    def close(self) -> None:
+        self.connection.close()

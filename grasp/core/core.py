@@ -1,0 +1,299 @@
+"""One GRASP instance: rules, sessions and caches behind the calls of an ASA (RFC 8990 §2.1, RFC 8991)."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from grasp.calls import FloodItem, Peer, Registration, SessionHandle, Step
+from grasp.constants import F_NEG
+from grasp.core.channel import Channel
+from grasp.core.discover import Discoveries
+from grasp.core.flood import FloodHandler, Floods
+from grasp.core.negotiate import Negotiations
+from grasp.core.shared import Shared
+from grasp.core.synchronize import Synchronizations
+from grasp.discovery import Source
+from grasp.errors import ErrorCode, LocalError, WireError
+from grasp.flooding import TaggedObjective
+from grasp.limits import Limits
+from grasp.locators import Discovered
+from grasp.transport import Connection, Substrate
+from grasp.wire import (
+    Discovery,
+    End,
+    Flood,
+    Invalid,
+    InvalidMessage,
+    Locator,
+    Negotiation,
+    Objective,
+    RequestNegotiation,
+    RequestSynchronization,
+    Response,
+    Synchronization,
+    UnknownMessage,
+    Wait,
+    decode_message,
+)
+
+_log = logging.getLogger("grasp.core")
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A node at one moment: what is open and cached, and why messages were not acted upon (counts)."""
+
+    sessions: int
+    floods: int
+    objectives_located: int
+    discarded: dict[str, int]
+
+
+class Core:
+    """Implements :class:`~grasp.calls.Calls` and :class:`~grasp.transport.Receiver`."""
+
+    def __init__(
+        self,
+        substrate: Substrate,
+        *,
+        limits: Limits | None = None,
+        rapid: bool = False,
+        require_security: bool = False,
+        random_id: Callable[[], int] | None = None,
+        jitter: Callable[[], float] | None = None,
+        name: str = "grasp",
+    ) -> None:
+        self.limits = limits or Limits()
+        self._shared = Shared(
+            substrate,
+            self.limits,
+            random_id or (lambda: secrets.randbits(32)),
+            jitter or secrets.SystemRandom().random,
+            rapid,
+            require_security,
+            name,
+        )
+        self._discoveries = Discoveries(self._shared, self._serve)
+        self._negotiations = Negotiations(self._shared, self._discoveries)
+        self._synchronizations = Synchronizations(self._shared, self._discoveries)
+        self._floods = Floods(self._shared)
+
+    # -- life
+
+    def start(self) -> None:
+        """Start the substrate. Raises :class:`LocalError`."""
+        self._shared.running = True
+        try:
+            self._shared.substrate.start(self)
+        except BaseException:
+            self._shared.running = False
+            raise
+
+    def stop(self) -> None:
+        """End every call with ``stopped``, every session and thread. Idempotent; final."""
+        if not self._shared.running:
+            return
+        self._shared.running = False
+        for part in (self._discoveries, self._floods, self._negotiations):
+            part.stop()
+        self._shared.substrate.stop()
+        self._shared.tasks.stop()
+
+    @property
+    def running(self) -> bool:
+        return self._shared.running
+
+    @property
+    def substrate(self) -> Substrate:
+        return self._shared.substrate
+
+    def statistics(self) -> Statistics:
+        shared = self._shared
+        with shared.lock:
+            return Statistics(
+                self._negotiations.open, len(self._floods), len(shared.locators.names()), dict(shared.counts)
+            )
+
+    # -- from the substrate
+
+    def multicast_received(self, data: bytes, source: Source) -> None:
+        shared = self._shared
+        if not shared.running or not shared.secure_enough:
+            return
+        try:
+            message = decode_message(data)
+        except WireError as error:
+            # Silently discarded (§2.8.2): counted, never logged at length.
+            kind = "unknown message" if isinstance(error, UnknownMessage) else "malformed message"
+            shared.counts[f"multicast: {kind}"] += 1
+            return
+        if isinstance(message, Discovery):
+            self._discoveries.received(message, data, source)
+        elif isinstance(message, Flood):
+            self._floods.received(message, data, source)
+        else:
+            shared.counts["multicast: not for multicast"] += 1
+
+    def connected(self, connection: Connection) -> None:
+        shared = self._shared
+        channel = Channel(connection, shared.registry.receive_limit)
+        deadline = time.monotonic() + shared.limits.first_message_ms / 1000
+        keep = False
+        try:
+            while shared.running and shared.secure_enough and not keep:
+                keep = self._dispatch(channel, deadline)
+        except TimeoutError:
+            shared.counts["connection: said nothing in time"] += 1
+        except OSError:
+            # The usual end: the peer has said what it had to.
+            pass
+        except WireError as error:
+            shared.counts["connection: invalid message"] += 1
+            self._complain(channel, error)
+        finally:
+            if not keep:
+                channel.close()
+
+    def _dispatch(self, channel: Channel, deadline: float) -> bool:
+        """Act on one message; True if the connection has found its owner, who will close it."""
+        message = channel.receive(deadline)
+        if isinstance(message, RequestNegotiation | RequestSynchronization):
+            return self._request(channel, message)
+        if isinstance(message, Response):
+            self._discoveries.responded(channel, message)
+        elif isinstance(message, Discovery):
+            self._discoveries.asked(channel, message)
+            return True
+        elif isinstance(message, Negotiation | End | Wait | Synchronization):
+            if self._discoveries.rapid_answered(channel, message):
+                return True
+            raise InvalidMessage(f"{type(message).__name__} without a session", message.session_id)
+        elif isinstance(message, Flood):
+            raise InvalidMessage("a flood is not unicast", message.session_id)
+        # M_INVALID may be ignored (§2.8.12).
+        return False
+
+    def _request(self, channel: Channel, message: RequestNegotiation | RequestSynchronization) -> bool:
+        if isinstance(message, RequestNegotiation):
+            return self._negotiations.requested(channel, message)
+        self._synchronizations.requested(channel, message)
+        return True
+
+    def _serve(self, channel: Channel, message: RequestNegotiation | RequestSynchronization) -> None:
+        """A request that came as a rapid discovery: this node has connected, the rest is the same."""
+        if not self._request(channel, message):
+            channel.close()
+
+    def _complain(self, channel: Channel, error: WireError) -> None:
+        """M_INVALID about a message whose session ID is known (§2.8.2, §2.8.12)."""
+        session_id = error.session_id if isinstance(error, InvalidMessage) else None
+        if session_id is None:
+            return
+        try:
+            channel.send(Invalid(session_id, error.detail[:200]), self.limits.message_size)
+        except OSError:
+            pass
+
+    def interfaces_changed(self, gone: frozenset[int]) -> None:
+        self._discoveries.interfaces_changed(gone)
+
+    def upkeep(self, now: float) -> None:
+        self._negotiations.upkeep(now)
+
+    # -- from the ASAs
+
+    def register_asa(self, name: str) -> int:
+        with self._shared.lock:
+            self._shared.check_running()
+            return self._shared.registry.add_asa(name)
+
+    def deregister_asa(self, asa: int, name: str) -> None:
+        with self._shared.lock:
+            removed = self._shared.registry.remove_asa(asa, name)
+        for registered in removed:
+            self._negotiations.abandon(registered)
+        self._negotiations.abandon_asa(asa)
+        self._floods.abandon_asa(asa)
+
+    def register_objective(self, asa: int, registration: Registration) -> None:
+        with self._shared.lock:
+            self._shared.check_running()
+            self._shared.registry.add_objective(asa, registration)
+
+    def deregister_objective(self, asa: int, name: str) -> None:
+        with self._shared.lock:
+            registered = self._shared.registry.remove_objective(asa, name)
+        self._negotiations.abandon(registered)
+
+    def discover(
+        self,
+        asa: int,
+        objective: Objective,
+        timeout: int,
+        minimum_ttl: int,
+        count: int | None,
+        peer: Peer | None = None,
+    ) -> list[Discovered]:
+        return self._discoveries.discover(asa, objective, timeout, minimum_ttl, count, peer)
+
+    def request_negotiate(
+        self, asa: int, objective: Objective, peer: Peer | None, timeout: int, rapid: bool = False
+    ) -> Step:
+        return self._negotiations.request(asa, objective, peer, timeout, rapid)
+
+    def listen_negotiate(self, asa: int, name: str, timeout: int | None) -> tuple[SessionHandle, Objective]:
+        return self._negotiations.listen(asa, name, timeout)
+
+    def serve_negotiate(self, asa: int, name: str, handler: Callable[[SessionHandle, Objective], None]) -> None:
+        self._negotiations.serve(asa, name, handler)
+
+    def stop_listen_negotiate(self, asa: int, name: str) -> None:
+        self._negotiations.stop_listen(asa, name)
+
+    def negotiate_step(self, asa: int, session: SessionHandle, objective: Objective, timeout: int) -> Step:
+        return self._negotiations.step(asa, session, objective, timeout)
+
+    def negotiate_wait(self, asa: int, session: SessionHandle, timeout: int) -> None:
+        self._negotiations.wait(asa, session, timeout)
+
+    def end_negotiate(self, asa: int, session: SessionHandle, accept: bool, reason: str | None) -> None:
+        self._negotiations.end(asa, session, accept, reason)
+
+    def send_invalid(self, asa: int, session: SessionHandle, info: bytes) -> None:
+        self._negotiations.send_invalid(asa, session, info)
+
+    def synchronize(
+        self, asa: int, objective: Objective, peer: Peer | None, timeout: int, rapid: bool = False
+    ) -> Objective:
+        if objective.flags & F_NEG:
+            raise LocalError(ErrorCode.notSynch, objective.name)
+        if peer is None:
+            flooded = self._floods.get(asa, objective.name)
+            if flooded:
+                return flooded[0].objective
+        return self._synchronizations.request(asa, objective, peer, timeout, rapid)
+
+    def listen_synchronize(self, asa: int, objective: Objective) -> None:
+        self._synchronizations.listen(asa, objective)
+
+    def stop_listen_synchronize(self, asa: int, name: str) -> None:
+        self._synchronizations.stop_listen(asa, name)
+
+    def flood(self, asa: int, ttl: int, items: Sequence[FloodItem]) -> int:
+        return self._floods.flood(asa, ttl, items)
+
+    def get_flood(self, asa: int, name: str | None) -> list[TaggedObjective]:
+        return self._floods.get(asa, name)
+
+    def wait_flood(self, asa: int, name: str, timeout: int) -> list[TaggedObjective]:
+        return self._floods.wait(asa, name, timeout)
+
+    def serve_flood(self, asa: int, name: str | None, handler: FloodHandler) -> None:
+        self._floods.serve(asa, name, handler)
+
+    def expire_flood(self, asa: int, name: str, locator: Locator | None) -> None:
+        self._floods.expire(asa, name, locator)

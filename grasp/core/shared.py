@@ -1,0 +1,133 @@
+"""What the parts of a core have in common.
+
+Lock order: ``lock`` is the only lock of the core. It is never held while something is sent, received or
+connected, or while a function of an ASA runs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+
+from grasp.calls import Peer
+from grasp.constants import IPPROTO_TCP
+from grasp.core.channel import Channel
+from grasp.core.registry import Registry
+from grasp.core.tasks import TaskPool
+from grasp.errors import ErrorCode, LocalError
+from grasp.limits import Limits
+from grasp.locators import Discovered, LocatorCache
+from grasp.session import SessionIds
+from grasp.transport import Interface, Substrate
+from grasp.wire import Address, FQDNLocator, IPv4Locator, IPv6Locator, Locator
+
+
+class Shared:
+    """State and services that discovery, negotiation, synchronization and flooding share."""
+
+    def __init__(
+        self,
+        substrate: Substrate,
+        limits: Limits,
+        random_id: Callable[[], int],
+        jitter: Callable[[], float],
+        rapid: bool,
+        require_security: bool,
+        name: str,
+    ) -> None:
+        self.substrate = substrate
+        self.limits = limits
+        self.rapid = rapid
+        self.jitter = jitter
+        self.lock = threading.Lock()
+        self.registry = Registry(limits, random_id)
+        self.ids = SessionIds(limits.recent_session_ids, random_id)
+        self.locators = LocatorCache(limits)
+        self.tasks = TaskPool(limits.task_threads, limits.tasks, f"{name}-task")
+        self.counts: Counter[str] = Counter()
+        self._require_security = require_security
+        self.running = False
+
+    def check_running(self) -> None:
+        """Raises ``stopped`` or ``noSecurity``."""
+        if not self.running:
+            raise LocalError(ErrorCode.stopped, "start the node first")
+        if self._require_security and not self.substrate.secured:
+            raise LocalError(ErrorCode.noSecurity, "security is required and this substrate has none")
+
+    @property
+    def secure_enough(self) -> bool:
+        return self.substrate.secured or not self._require_security
+
+    def initiator(self, interface: Interface) -> Address | None:
+        """The address that tells this node's session IDs from others' (RFC 8990 §2.8.4)."""
+        return self.substrate.address or interface.link_local or next(iter(interface.ipv4), None)
+
+    def own_locators(self, interface: int, local: bool, ipv4: bool = False) -> tuple[Locator, ...]:
+        """How to reach this node from a link: by a routed address, or the link's own if ``local`` or none.
+
+        ``ipv4``: asked over IPv4, so prefer that family.
+        """
+        found = next((each for each in self.substrate.interfaces if each.index == interface), None)
+        candidates: list[Address] = []
+        if local and found is not None:
+            candidates += [found.ipv4[0]] if ipv4 and found.ipv4 else []
+            candidates += [found.link_local] if found.link_local is not None else list(found.ipv4[:1])
+        elif not local:
+            if found is not None:
+                candidates += list(found.ipv4[:1]) if ipv4 else list(found.routed[:1])
+            address = self.substrate.address
+            if address is not None:
+                candidates.append(address)
+            if found is not None and found.link_local is not None:
+                candidates.append(found.link_local)
+        return tuple(locator_for(address, self.substrate.port) for address in candidates[:1])
+
+    def connect(self, peer: Peer, deadline: float, limit: int) -> Channel:
+        """A channel to ``peer``. Raises OSError, or ``invalidLoc`` for a locator GRASP cannot reach."""
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError("no time left")
+        locator = peer.locator
+        if isinstance(locator, IPv6Locator | IPv4Locator):
+            address: Address = locator.address
+        elif isinstance(locator, FQDNLocator):
+            address = _resolve(locator)
+        else:
+            raise LocalError(ErrorCode.invalidLoc, "a URI does not say where a GRASP peer listens")
+        if locator.protocol != IPPROTO_TCP:
+            raise LocalError(ErrorCode.invalidLoc, "negotiation and synchronization need TCP (RFC 8990 §2.5.3)")
+        if address.is_link_local and isinstance(address, IPv6Address) and not peer.interface:
+            raise LocalError(ErrorCode.invalidLoc, f"{address} is link-local: it needs an interface")
+        return Channel(self.substrate.connect(address, locator.port, peer.interface, seconds), limit)
+
+
+def locator_for(address: Address, port: int) -> Locator:
+    """A TCP locator of either family."""
+    if isinstance(address, IPv4Address):
+        return IPv4Locator(address, IPPROTO_TCP, port)
+    return IPv6Locator(address, IPPROTO_TCP, port)
+
+
+def peer_of(discovered: Discovered) -> Peer:
+    return Peer(discovered.locator, discovered.interface if discovered.link_local else 0)
+
+
+def milliseconds(timeout: int, name: str = "timeout") -> int:
+    """A timeout argument, 0 replaced by nothing: the caller knows its default. Raises ``badArgument``."""
+    if type(timeout) is not int or not 0 <= timeout <= 0xFFFF_FFFF:
+        raise LocalError(ErrorCode.badArgument, f"{name} must be 0..2^32-1 ms, not {timeout!r:.40}")
+    return timeout
+
+
+def _resolve(locator: FQDNLocator) -> Address:
+    import socket
+
+    from grasp.transport.tcp import address_of
+
+    found = socket.getaddrinfo(locator.name, locator.port, type=socket.SOCK_STREAM)
+    found.sort(key=lambda each: each[0] != socket.AF_INET6)
+    return address_of(str(found[0][4][0]))

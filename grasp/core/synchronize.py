@@ -1,0 +1,124 @@
+"""Synchronization (RFC 8990 §2.5.6.1; RFC 8991 §2.3.6)."""
+
+from __future__ import annotations
+
+import copy
+import time
+
+from grasp.calls import Peer
+from grasp.constants import F_NEG, F_NEG_DRY, F_SYNCH, GRASP_DEF_TIMEOUT
+from grasp.core.channel import Channel
+from grasp.core.discover import Discoveries
+from grasp.core.registry import Registered
+from grasp.core.shared import Shared, milliseconds
+from grasp.errors import ErrorCode, LocalError, PeerError, WireError
+from grasp.wire import Message, Objective, RequestSynchronization, Synchronization, encode_message
+
+
+class Synchronizations:
+    """Asking for the value of an objective, and answering."""
+
+    def __init__(self, shared: Shared, discoveries: Discoveries) -> None:
+        self._shared = shared
+        self._discoveries = discoveries
+
+    def request(self, asa: int, objective: Objective, peer: Peer | None, timeout: int, rapid: bool) -> Objective:
+        """The peer's value. The flood cache is the caller's to look into first."""
+        deadline = time.monotonic() + (milliseconds(timeout) or GRASP_DEF_TIMEOUT) / 1000
+        if objective.negotiable:
+            raise LocalError(ErrorCode.notSynch, objective.name)
+        # A request has a value field, null (§2.10.3), as the objective's own format is for its answer.
+        wanted = Objective(
+            objective.name, (objective.flags | F_SYNCH) & ~(F_NEG | F_NEG_DRY), objective.loop_count, None
+        )
+        if peer is not None:
+            return self._request(wanted, peer, deadline)
+        if rapid:
+            quick = self._discoveries.rapid(asa, wanted, deadline)
+            if quick is not None:
+                session_id, channel, first = quick
+                try:
+                    return self._judge(wanted, session_id, first)
+                finally:
+                    channel.close()
+                    self._release(session_id)
+        return self._discoveries.with_some_peer(
+            asa, wanted, deadline, lambda found: self._request(wanted, found, deadline), ErrorCode.notFloodDisc
+        )
+
+    def _request(self, wanted: Objective, peer: Peer, deadline: float) -> Objective:
+        shared = self._shared
+        with shared.lock:
+            limit = shared.registry.max_size(wanted.name)
+            session_id = shared.ids.new()
+        channel: Channel | None = None
+        try:
+            channel = shared.connect(peer, deadline, limit)
+            channel.send(RequestSynchronization(session_id, wanted), limit)
+            try:
+                message = channel.receive(deadline)
+            except TimeoutError:
+                raise PeerError(ErrorCode.noSynchReply, f"{wanted.name}: {peer.locator}") from None
+            except OSError as error:
+                raise PeerError(ErrorCode.noListener, f"{wanted.name}: {peer.locator}: {error}") from None
+            except WireError as error:
+                raise PeerError(ErrorCode.CBORfail, f"{wanted.name}: {error.detail}") from None
+            return self._judge(wanted, session_id, message)
+        except OSError as error:
+            raise PeerError(ErrorCode.sockErrSynRq, f"{wanted.name}: {peer.locator}: {error}") from None
+        finally:
+            if channel is not None:
+                channel.close()
+            self._release(session_id)
+
+    def _release(self, session_id: int) -> None:
+        with self._shared.lock:
+            self._shared.ids.release(session_id)
+
+    def _judge(self, wanted: Objective, session_id: int, message: Message) -> Objective:
+        if (
+            isinstance(message, Synchronization)
+            and message.session_id == session_id
+            and message.objective.name == wanted.name
+            and message.objective.has_value
+        ):
+            return message.objective
+        raise PeerError(ErrorCode.noValidSynch, f"{wanted.name}: {type(message).__name__} instead of its value")
+
+    def listen(self, asa: int, objective: Objective) -> None:
+        """Answer requests with ``objective`` from now on; repeat it when the value changes."""
+        shared = self._shared
+        if not objective.has_value:
+            objective = objective.with_value(None)
+        with shared.lock:
+            shared.check_running()
+            registered = self._synchronizable(asa, objective.name)
+        answer = Synchronization(0xFFFF_FFFF, objective.with_value(copy.deepcopy(objective.value)))
+        encode_message(answer, registered.max_size)
+        registered.published = answer.objective
+
+    def stop_listen(self, asa: int, name: str) -> None:
+        with self._shared.lock:
+            self._synchronizable(asa, name).published = None
+
+    def _synchronizable(self, asa: int, name: str) -> Registered:
+        registered = self._shared.registry.of(asa, name)
+        if not registered.registration.objective.synchronizable:
+            raise LocalError(ErrorCode.notSynch, name)
+        return registered
+
+    def requested(self, channel: Channel, message: RequestSynchronization) -> None:
+        """A peer's M_REQ_SYN: answer and close (§2.5.6.1), or close at once when nobody listens (§2.8.6)."""
+        shared = self._shared
+        with shared.lock:
+            registered = shared.registry.publisher(message.objective.name)
+            published = registered.published if registered is not None else None
+            if published is None:
+                shared.counts["no synchronization listener"] += 1
+        try:
+            if registered is not None and published is not None:
+                channel.send(Synchronization(message.session_id, published), registered.max_size)
+        except OSError:
+            pass
+        finally:
+            channel.close()

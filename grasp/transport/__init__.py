@@ -1,0 +1,89 @@
+"""What carries GRASP: the substrate of RFC 8990 §2.5.1 and §2.5.3, behind one small interface.
+
+A :class:`Substrate` sends link-local multicasts, opens connections, and calls its :class:`Receiver`.
+:class:`~grasp.transport.plain.PlainSubstrate` is UDP multicast and TCP on links that are secured below IP.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from grasp.discovery import Source
+from grasp.transport.interfaces import Interface
+from grasp.wire import Address
+
+__all__ = ["Connection", "Interface", "Receiver", "Source", "Substrate"]
+
+
+class Connection(Protocol):
+    """A reliable byte stream to a member of the domain."""
+
+    @property
+    def peer(self) -> Address:
+        """The peer's address, without scope."""
+
+    @property
+    def peer_port(self) -> int: ...
+
+    @property
+    def interface(self) -> int:
+        """Index of the interface a link-local peer is on; 0 for a routed peer."""
+
+    def send(self, data: bytes) -> None:
+        """Send all of ``data``. Raises OSError (TimeoutError among them)."""
+
+    def receive(self, seconds: float) -> bytes:
+        """Some bytes, b"" when the peer has closed. Raises OSError, TimeoutError after ``seconds``."""
+
+    def close(self) -> None:
+        """Idempotent, from any thread; a blocked :meth:`receive` returns."""
+
+
+class Receiver(Protocol):
+    """What a substrate calls. Calls come from its own threads, several at once."""
+
+    def multicast_received(self, data: bytes, source: Source) -> None:
+        """A link-local multicast arrived, from another node or instance."""
+
+    def connected(self, connection: Connection) -> None:
+        """A peer has connected. Runs in a thread of its own, which is free again when this returns."""
+
+    def interfaces_changed(self, gone: frozenset[int]) -> None:
+        """Interfaces or addresses changed; ``gone`` are the indexes no longer in use."""
+
+    def upkeep(self, now: float) -> None:
+        """Called about once a second, with the monotonic time."""
+
+
+class Substrate(Protocol):
+    """A security and transport substrate (§2.5.1)."""
+
+    @property
+    def secured(self) -> bool:
+        """Whether it authenticates members itself."""
+
+    @property
+    def port(self) -> int:
+        """The TCP port connections are accepted on, and the UDP source port of multicasts (§2.8.4)."""
+
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """The GRASP interfaces that are usable now."""
+
+    @property
+    def address(self) -> Address | None:
+        """A routed address of this node, None if it has only link-local ones."""
+
+    def start(self, receiver: Receiver) -> None:
+        """Open everything. Raises :class:`~grasp.errors.LocalError`; then nothing is left open."""
+
+    def stop(self) -> None:
+        """Close everything and wait for the threads. Idempotent."""
+
+    def is_member_interface(self, index: int) -> bool: ...
+
+    def multicast(self, interface: int, data: bytes) -> bool:
+        """Send to all GRASP neighbours on one interface; False if it could not be sent."""
+
+    def connect(self, address: Address, port: int, interface: int, seconds: float) -> Connection:
+        """Connect. Raises OSError."""

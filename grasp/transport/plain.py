@@ -1,0 +1,193 @@
+"""UDP multicast and TCP without cryptography, for links that are secured below IP (RFC 8990 §2.5.1)."""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from grasp.errors import ErrorCode, LocalError
+from grasp.limits import Limits
+from grasp.transport import Connection, Receiver
+from grasp.transport.interfaces import ChangeBell, Interface, Snapshot, take_snapshot
+from grasp.transport.multicast import MulticastSockets
+from grasp.transport.tcp import Acceptors, TcpConnection, address_of, connect
+from grasp.wire import Address
+
+_log = logging.getLogger("grasp.transport")
+
+_PORT_TRIES: Final = 64
+_POLL_MS: Final = 1_000
+_SETTLE_S: Final = 0.02
+
+
+class PlainSubstrate:
+    """GRASP on the named interfaces, or on all that can multicast.
+
+    ``port`` is the TCP port connections are accepted on and the UDP port multicasts leave from (§2.8.4);
+    0 chooses one that is free for both. ``address`` is the routed address to be known by, instead of the
+    first one found. ``ipv4`` adds IPv4 multicasts and connections.
+
+    It trusts the link: who can send on it is a member. :meth:`start` logs a warning that says so.
+    """
+
+    secured = False
+
+    def __init__(
+        self,
+        interfaces: Sequence[str] | None = None,
+        *,
+        port: int = 0,
+        address: Address | None = None,
+        ipv4: bool = False,
+        limits: Limits | None = None,
+        name: str = "grasp",
+    ) -> None:
+        if isinstance(interfaces, str):
+            raise LocalError(ErrorCode.badArgument, "interfaces must be a sequence of names, not one text")
+        if type(port) is not int or not 0 <= port <= 0xFFFF:
+            raise LocalError(ErrorCode.badArgument, f"port must be 0..65535, not {port!r:.40}")
+        self._wanted = tuple(interfaces) if interfaces is not None else None
+        self._requested_port = port
+        self._address = address
+        self._ipv4 = ipv4
+        self._limits = limits or Limits()
+        self._name = name
+        self._snapshot = Snapshot({}, frozenset(), ())
+        self._running = False
+        self._outgoing: set[TcpConnection] = set()
+        self._port = 0
+        self._refresh_lock = threading.Lock()
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        return tuple(self._snapshot.interfaces.values())
+
+    @property
+    def address(self) -> Address | None:
+        return self._address or next(iter(self._snapshot.routed), None)
+
+    def is_member_interface(self, index: int) -> bool:
+        return index in self._snapshot.interfaces
+
+    def start(self, receiver: Receiver) -> None:
+        listener = None
+        try:
+            listener, self._multicast = self._open()
+            self._bell = ChangeBell()
+        except OSError as error:
+            if listener is not None:
+                listener.close()
+                self._multicast.stop()
+            raise LocalError(ErrorCode.noSocket, f"cannot open GRASP sockets: {error}") from error
+        self._receiver = receiver
+        self._running = True
+        self._acceptors = Acceptors(listener, receiver.connected, self._is_ours, self._limits, f"{self._name}-accept")
+        self._wake, self._waker = socket.socketpair()
+        self._refresh()
+        if not self._snapshot.interfaces:
+            wanted = "any interface" if self._wanted is None else ", ".join(self._wanted)
+            _log.warning("%s is not usable yet (up, multicast, link-local address); waiting for it", wanted)
+        self._multicast.start(receiver.multicast_received)
+        self._acceptors.start()
+        self._watcher = threading.Thread(target=self._watch, name=f"{self._name}-interfaces", daemon=True)
+        self._watcher.start()
+        _log.warning(
+            "GRASP on %s has no security of its own: it relies on links secured below IP (RFC 8990 §2.5.1)",
+            ", ".join(each.name for each in self.interfaces) or "no interface yet",
+        )
+
+    def _open(self) -> tuple[socket.socket, MulticastSockets]:
+        for attempt in range(_PORT_TRIES):
+            listener = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+            try:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not self._ipv4)
+                listener.bind(("::", self._requested_port))
+                port = int(listener.getsockname()[1])
+                multicast = MulticastSockets(port, self._ipv4, self._limits.multicast_size, f"{self._name}-multicast")
+            except OSError:
+                listener.close()
+                if self._requested_port or attempt == _PORT_TRIES - 1:
+                    raise
+                continue
+            listener.listen(self._limits.backlog)
+            self._port = port
+            return listener, multicast
+        raise AssertionError("unreachable")
+
+    def _is_ours(self, local: str, local_scope: int, peer_scope: int) -> bool:
+        """Whether a connection came to an address of a GRASP interface (§2.1)."""
+        address = address_of(local)
+        if peer_scope and peer_scope not in self._snapshot.interfaces:
+            return False
+        own = self._snapshot.own
+        return (address, local_scope if address.is_link_local else 0) in own or (address, local_scope) in own
+
+    def _watch(self) -> None:
+        poll = select.poll()
+        poll.register(self._bell.fileno(), select.POLLIN)
+        poll.register(self._wake.fileno(), select.POLLIN)
+        while self._running:
+            ready = {number for number, _ in poll.poll(_POLL_MS)}
+            if self._wake.fileno() in ready:
+                return
+            try:
+                if self._bell.fileno() in ready:
+                    # One change rings several times; look once they are through.
+                    time.sleep(_SETTLE_S)
+                    self._bell.silence()
+                    self._refresh()
+                self._receiver.upkeep(time.monotonic())
+                self._acceptors.shrink()
+            except Exception:
+                _log.exception("upkeep failed")
+
+    def _refresh(self) -> None:
+        with self._refresh_lock:
+            before, after = self._snapshot, take_snapshot(self._wanted, self._ipv4)
+            self._multicast.join(after.interfaces.values())
+            if before == after:
+                return
+            self._snapshot = after
+        gone = frozenset(before.interfaces) - frozenset(after.interfaces)
+        for index, interface in after.interfaces.items():
+            if index not in before.interfaces:
+                _log.info("using %s", interface.name)
+        for index in gone:
+            _log.info("no longer using %s", before.interfaces[index].name)
+        self._receiver.interfaces_changed(gone)
+
+    def multicast(self, interface: int, data: bytes) -> bool:
+        found = self._snapshot.interfaces.get(interface)
+        return found is not None and self._running and self._multicast.send(found, data)
+
+    def connect(self, address: Address, port: int, interface: int, seconds: float) -> Connection:
+        if not self._running:
+            raise OSError("substrate is stopped")
+        connection = connect(address, port, interface, seconds, self._outgoing.discard)
+        self._outgoing.add(connection)
+        return connection
+
+    def stop(self) -> None:
+        if not self._running:
+            return
+        self._running = False
+        self._waker.send(b"x")
+        if self._watcher is not threading.current_thread():
+            self._watcher.join(5)
+        self._multicast.stop()
+        for connection in list(self._outgoing):
+            connection.interrupt()
+        self._acceptors.stop()
+        for each in (self._bell, self._wake, self._waker):
+            each.close()
+        self._snapshot = Snapshot({}, frozenset(), ())
