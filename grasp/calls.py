@@ -19,8 +19,9 @@ from grasp.wire import Address, Locator, Objective
 
 @dataclass(frozen=True, slots=True)
 class SessionHandle:
-    """Identifies one negotiation at this node (RFC 8991 §2.3.2.8)."""
+    """Identifies one negotiation at this node (RFC 8991 §2.3.2.8): ``number`` alone never comes twice."""
 
+    number: int
     session_id: int
     peer: Address
     initiated: bool

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any, Final
+from enum import StrEnum
+from typing import Final
 
 from grasp.errors import ErrorCode, LocalError, PeerError
 from grasp.wire import (
@@ -26,7 +26,7 @@ from grasp.wire import (
 )
 
 
-class State(Enum):
+class State(StrEnum):
     """Whose message comes next."""
 
     IDLE = "idle"
@@ -37,7 +37,7 @@ class State(Enum):
     FAILED = "failed"
 
 
-class Event(Enum):
+class Event(StrEnum):
     """What was sent or received."""
 
     SEND_REQUEST = "send M_REQ_NEG"
@@ -78,6 +78,10 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
     State.DECLINED: {},
     State.FAILED: {},
 }
+
+
+_ENDED: Final = frozenset(state for state, events in TRANSITIONS.items() if not events)
+_IN_SESSION: Final = (Negotiation, End, Wait, Invalid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,7 @@ class NegotiationSession:
 
     @property
     def ended(self) -> bool:
-        return self.state in (State.AGREED, State.DECLINED, State.FAILED)
+        return self.state in _ENDED
 
     def request(self) -> Message:
         """M_REQ_NEG with the objective the session was made with."""
@@ -198,7 +202,7 @@ class NegotiationSession:
             raise
 
     def _judge(self, message: Message) -> Outcome | None:
-        if isinstance(message, Negotiation | End | Wait | Invalid) and message.session_id == self.session_id:
+        if isinstance(message, _IN_SESSION) and message.session_id == self.session_id:
             if isinstance(message, Negotiation):
                 self._check(message.objective, ErrorCode.invalidNeg, PeerError)
                 self._expect(Event.RECV_STEP, message)
@@ -242,7 +246,7 @@ class SessionIds:
     def __init__(self, recent: int, random_id: Callable[[], int]) -> None:
         self._random_id = random_id
         self._own: set[int] = set()
-        self._incoming: set[tuple[Any, int]] = set()
+        self._incoming: set[tuple[str, int]] = set()
         self._recent: deque[int] = deque()
         self._recent_set: set[int] = set()
         self._recent_limit = recent
@@ -263,14 +267,14 @@ class SessionIds:
     def release(self, session_id: int) -> None:
         self._own.discard(session_id)
 
-    def enter(self, peer: Any, session_id: int) -> bool:
+    def enter(self, peer: str, session_id: int) -> bool:
         """Whether a request with this ID may open a session: not while the ID is active here (§2.8.6)."""
         if session_id in self._own or (peer, session_id) in self._incoming:
             return False
         self._incoming.add((peer, session_id))
         return True
 
-    def leave(self, peer: Any, session_id: int) -> None:
+    def leave(self, peer: str, session_id: int) -> None:
         self._incoming.discard((peer, session_id))
 
     def active(self, session_id: int) -> bool:

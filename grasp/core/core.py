@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import secrets
+import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from grasp.calls import FloodItem, Peer, Registration, SessionHandle, Step
 from grasp.constants import F_NEG
@@ -42,6 +44,21 @@ from grasp.wire import (
 
 _log = logging.getLogger("grasp.core")
 
+_SESSION_STEPS: Final = (Negotiation, End, Wait, Synchronization)
+
+
+class RandomIds:
+    """32-bit numbers from the system's cryptographic generator (§2.7), a page of them at a time."""
+
+    def __init__(self) -> None:
+        self._page: list[int] = []
+
+    def draw(self) -> int:
+        """Not thread-safe; the owner locks."""
+        if not self._page:
+            self._page = list(struct.unpack("256I", secrets.token_bytes(1024)))
+        return self._page.pop()
+
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
@@ -71,7 +88,7 @@ class Core:
         self._shared = Shared(
             substrate,
             self.limits,
-            random_id or (lambda: secrets.randbits(32)),
+            random_id or RandomIds().draw,
             jitter or secrets.SystemRandom().random,
             rapid,
             require_security,
@@ -161,14 +178,17 @@ class Core:
     def _dispatch(self, channel: Channel, deadline: float) -> bool:
         """Act on one message; True if the connection has found its owner, who will close it."""
         message = channel.receive(deadline)
-        if isinstance(message, RequestNegotiation | RequestSynchronization):
-            return self._request(channel, message)
+        if isinstance(message, RequestNegotiation):
+            return self._negotiations.requested(channel, message)
+        if isinstance(message, RequestSynchronization):
+            self._synchronizations.requested(channel, message)
+            return True
         if isinstance(message, Response):
             self._discoveries.responded(channel, message)
         elif isinstance(message, Discovery):
             self._discoveries.asked(channel, message)
             return True
-        elif isinstance(message, Negotiation | End | Wait | Synchronization):
+        elif isinstance(message, _SESSION_STEPS):
             if self._discoveries.rapid_answered(channel, message):
                 return True
             raise InvalidMessage(f"{type(message).__name__} without a session", message.session_id)
@@ -177,15 +197,11 @@ class Core:
         # M_INVALID may be ignored (§2.8.12).
         return False
 
-    def _request(self, channel: Channel, message: RequestNegotiation | RequestSynchronization) -> bool:
-        if isinstance(message, RequestNegotiation):
-            return self._negotiations.requested(channel, message)
-        self._synchronizations.requested(channel, message)
-        return True
-
     def _serve(self, channel: Channel, message: RequestNegotiation | RequestSynchronization) -> None:
         """A request that came as a rapid discovery: this node has connected, the rest is the same."""
-        if not self._request(channel, message):
+        if isinstance(message, RequestSynchronization):
+            self._synchronizations.requested(channel, message)
+        elif not self._negotiations.requested(channel, message):
             channel.close()
 
     def _complain(self, channel: Channel, error: WireError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -46,8 +47,8 @@ class Negotiations:
     def __init__(self, shared: Shared, discoveries: Discoveries) -> None:
         self._shared = shared
         self._discoveries = discoveries
-        self._sessions: dict[SessionHandle, _Live] = {}
-        self._requested = threading.Condition(shared.lock)
+        self._sessions: dict[int, _Live] = {}
+        self._numbers = itertools.count(1)
 
     @property
     def open(self) -> int:
@@ -61,7 +62,7 @@ class Negotiations:
         with shared.lock:
             shared.check_running()
             registered = shared.registry.of(asa, objective.name)
-            limit = registered.max_size
+        limit = registered.max_size
         if not objective.negotiable or not registered.registration.objective.negotiable:
             raise LocalError(ErrorCode.notNeg, objective.name)
         if not objective.has_value:
@@ -126,45 +127,42 @@ class Negotiations:
 
     def requested(self, channel: Channel, message: RequestNegotiation) -> bool:
         """A peer's M_REQ_NEG. False if it is to be discarded; True if the connection is taken care of."""
-        shared = self._shared
-        objective = message.objective
+        shared, objective, connection = self._shared, message.objective, channel.connection
+        if not objective.negotiable or not objective.has_value or objective.loop_count == 0:
+            self._refuse(channel, message.session_id, "not a negotiation objective with a value and a loop count")
+            return True
+        live: _Live | None = None
         with shared.lock:
             registered = shared.registry.negotiator(objective.name)
             if registered is None:
                 shared.counts["no negotiation listener"] += 1
             elif len(registered.requests) >= shared.limits.pending_requests:
                 shared.counts["request queue full"] += 1
-                registered = None
-        if registered is None:
-            # The immediate close tells the initiator that nobody listens (§2.8.6).
-            channel.close()
-            return True
-        if not objective.negotiable or not objective.has_value or objective.loop_count == 0:
-            self._refuse(channel, message.session_id, "not a negotiation objective with a value and a loop count")
-            return True
-        if len(channel.received_bytes) > registered.max_size:
-            self._refuse(channel, message.session_id, f"message longer than {registered.max_size} bytes")
-            return True
-        with shared.lock:
-            if not shared.ids.enter(channel.connection.peer, message.session_id):
+            elif len(channel.received_bytes) > registered.max_size:
+                shared.counts["request longer than its objective allows"] += 1
+            elif not shared.ids.enter(connection.peer_name, message.session_id):
                 shared.counts["session ID clash"] += 1
                 return False
-        channel.limit_to(registered.max_size)
-        machine = NegotiationSession(message.session_id, objective)
-        machine.requested(message)
-        live = self._open(registered.asa, machine, channel, registered.max_size, initiated=False)
-        live.turn_ends = min(live.ends, time.monotonic() + _DEFAULT / 1000)
-        handler = registered.handler
-        if handler is not None:
-            self._serve(live, handler, objective)
-            return True
-        with self._requested:
-            if registered.listening:
-                registered.requests.append((live, objective))
-                self._requested.notify_all()
-                return True
-        self._close(live)
+            else:
+                live = self._opened(registered, message, channel)
+                if registered.handler is None:
+                    registered.requests.append((live, objective))
+                    if registered.arrived is not None:
+                        registered.arrived.notify()
+        if live is None or registered is None:
+            # The immediate close tells the initiator that nobody listens (§2.8.6).
+            channel.close()
+        elif registered.handler is not None:
+            self._serve(live, registered.handler, objective)
         return True
+
+    def _opened(self, registered: Registered, message: RequestNegotiation, channel: Channel) -> _Live:
+        channel.limit_to(registered.max_size)
+        machine = NegotiationSession(message.session_id, message.objective)
+        machine.requested(message)
+        live = self._enter(registered.asa, machine, channel, registered.max_size, initiated=False)
+        live.turn_ends = min(live.ends, time.monotonic() + _DEFAULT / 1000)
+        return live
 
     def _refuse(self, channel: Channel, session_id: int, why: str) -> None:
         try:
@@ -187,9 +185,10 @@ class Negotiations:
     def listen(self, asa: int, name: str, timeout: int | None) -> tuple[SessionHandle, Objective]:
         shared = self._shared
         deadline = None if timeout is None else time.monotonic() + milliseconds(timeout) / 1000
-        with self._requested:
+        with shared.lock:
             shared.check_running()
             registered = self._negotiable(asa, name)
+            arrived = registered.arrived = registered.arrived or threading.Condition(shared.lock)
             if registered.handler is not None:
                 raise LocalError(ErrorCode.badArgument, f"{name}: requests go to a handler")
             registered.listening = True
@@ -204,7 +203,7 @@ class Negotiations:
                 remaining = None if deadline is None else deadline - time.monotonic()
                 if remaining is not None and remaining <= 0:
                     raise LocalError(ErrorCode.noReply, f"{name}: no request yet")
-                self._requested.wait(remaining)
+                arrived.wait(remaining)
 
     def serve(self, asa: int, name: str, handler: Callable[[SessionHandle, Objective], None]) -> None:
         with self._shared.lock:
@@ -228,12 +227,13 @@ class Negotiations:
 
     def abandon(self, registered: Registered) -> None:
         """Nobody will take this objective's requests any more."""
-        with self._requested:
+        with self._shared.lock:
             registered.listening = False
             registered.handler = None
             waiting = [live for live, _ in registered.requests]
             registered.requests.clear()
-            self._requested.notify_all()
+            if registered.arrived is not None:
+                registered.arrived.notify_all()
         for live in waiting:
             self._close(live)
 
@@ -289,16 +289,19 @@ class Negotiations:
             self._close(live)
 
     def _open(self, asa: int, machine: NegotiationSession, channel: Channel, limit: int, initiated: bool) -> _Live:
-        handle = SessionHandle(machine.session_id, channel.connection.peer, initiated)
+        with self._shared.lock:
+            return self._enter(asa, machine, channel, limit, initiated)
+
+    def _enter(self, asa: int, machine: NegotiationSession, channel: Channel, limit: int, initiated: bool) -> _Live:
+        handle = SessionHandle(next(self._numbers), machine.session_id, channel.connection.peer, initiated)
         ends = time.monotonic() + self._shared.limits.session_ms / 1000
         live = _Live(asa, handle, machine, channel, limit, ends)
-        with self._shared.lock:
-            self._sessions[handle] = live
+        self._sessions[handle.number] = live
         return live
 
     def _find(self, asa: int, handle: SessionHandle) -> _Live:
-        live = self._sessions.get(handle)
-        if live is None or live.asa != asa:
+        live = self._sessions.get(handle.number)
+        if live is None or live.asa != asa or live.handle != handle:
             raise LocalError(ErrorCode.noSession, "it has ended, or is not this ASA's")
         return live
 
@@ -352,12 +355,12 @@ class Negotiations:
     def _close(self, live: _Live) -> None:
         live.machine.fail()
         with self._shared.lock:
-            if self._sessions.pop(live.handle, None) is None:
+            if self._sessions.pop(live.handle.number, None) is None:
                 return
             if live.handle.initiated:
                 self._shared.ids.release(live.handle.session_id)
             else:
-                self._shared.ids.leave(live.handle.peer, live.handle.session_id)
+                self._shared.ids.leave(live.channel.connection.peer_name, live.handle.session_id)
         live.channel.close()
 
     def upkeep(self, now: float) -> None:
@@ -371,8 +374,10 @@ class Negotiations:
             self._close(live)
 
     def stop(self) -> None:
-        with self._requested:
+        with self._shared.lock:
             live = list(self._sessions.values())
-            self._requested.notify_all()
+            for registered in self._shared.registry.everything():
+                if registered.arrived is not None:
+                    registered.arrived.notify_all()
         for each in live:
             self._close(each)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ class Registered:
     listening: bool = False
     handler: Callable[[SessionHandle, Objective], None] | None = None
     requests: deque[Any] = field(default_factory=deque)
+    arrived: threading.Condition | None = None
+    """Notified of requests; made by the first who waits for them."""
     published: Objective | None = None
 
     @property
@@ -66,7 +69,7 @@ class Registry:
         if self._asas[asa] != name:
             raise LocalError(ErrorCode.notYourASA, f"this handle is not that of {name!r:.80}")
         del self._asas[asa]
-        removed = [each for entries in self._objectives.values() for each in entries if each.asa == asa]
+        removed = [each for each in self.everything() if each.asa == asa]
         for each in removed:
             self._remove(each)
         return removed
@@ -111,7 +114,7 @@ class Registry:
         entries.remove(entry)
         if not entries:
             del self._objectives[entry.name]
-        sizes = [each.max_size for entries in self._objectives.values() for each in entries]
+        sizes = [each.max_size for each in self.everything()]
         self.receive_limit = max(sizes, default=self._limits.message_size)
 
     def of(self, asa: int, name: str) -> Registered:
@@ -125,8 +128,8 @@ class Registry:
                 return entry
         raise LocalError(ErrorCode.notYourObj, f"{name!r:.80}")
 
-    def all_of(self, name: str) -> list[Registered]:
-        return self._objectives.get(name, [])
+    def everything(self) -> list[Registered]:
+        return [each for entries in self._objectives.values() for each in entries]
 
     def negotiator(self, name: str) -> Registered | None:
         """Who gets a request now: of several that overlap, the one with fewest requests waiting."""

@@ -22,7 +22,7 @@ from grasp.limits import Limits
 from grasp.locators import Discovered, LocatorCache
 from grasp.session import SessionIds
 from grasp.transport import Interface, Substrate
-from grasp.wire import Address, FQDNLocator, IPv4Locator, IPv6Locator, Locator
+from grasp.wire import Address, FQDNLocator, IPv4Locator, IPv6Locator, Locator, address_from_text
 
 
 class Shared:
@@ -126,8 +126,6 @@ def milliseconds(timeout: int, name: str = "timeout") -> int:
 def _resolve(locator: FQDNLocator) -> Address:
     import socket
 
-    from grasp.transport.tcp import address_of
-
     found = socket.getaddrinfo(locator.name, locator.port, type=socket.SOCK_STREAM)
     found.sort(key=lambda each: each[0] != socket.AF_INET6)
-    return address_of(str(found[0][4][0]))
+    return address_from_text(str(found[0][4][0]))

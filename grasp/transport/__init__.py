@@ -23,6 +23,10 @@ class Connection(Protocol):
         """The peer's address, without scope."""
 
     @property
+    def peer_name(self) -> str:
+        """The same as text, with scope: what two connections of one peer have in common."""
+
+    @property
     def peer_port(self) -> int: ...
 
     @property

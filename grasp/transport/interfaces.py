@@ -40,8 +40,8 @@ class Snapshot:
     """What the host has at one moment: usable interfaces by index, and every address that is its own."""
 
     interfaces: dict[int, Interface]
-    own: frozenset[tuple[Address, int]]
-    """Addresses of the interfaces and of the loopback; a link-local one with its interface, others with 0."""
+    own: frozenset[Address]
+    """The routed addresses of the GRASP interfaces and of the loopback."""
     loopback_routed: tuple[IPv6Address, ...]
 
     @property
@@ -61,7 +61,7 @@ def take_snapshot(wanted: tuple[str, ...] | None, ipv4: bool) -> Snapshot:
     ``ipv4``, an IPv4 address).
     """
     interfaces: dict[int, Interface] = {}
-    own: set[tuple[Address, int]] = set()
+    own: set[Address] = set()
     loopback: tuple[IPv6Address, ...] = ()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
         for index, name in socket.if_nameindex():
@@ -72,13 +72,11 @@ def take_snapshot(wanted: tuple[str, ...] | None, ipv4: bool) -> Snapshot:
             interface = _read(name, index)
             if interface is None:
                 continue
-            own.update((address, 0) for address in interface.routed)
-            own.update((address, 0) for address in interface.ipv4)
+            own.update(interface.routed)
+            own.update(interface.ipv4)
             if is_loopback and (wanted is None or name not in wanted):
                 loopback += tuple(each for each in interface.routed if not each.is_loopback)
                 continue
-            if interface.link_local is not None:
-                own.add((interface.link_local, index))
             if interface.link_local is not None or (ipv4 and interface.ipv4):
                 interfaces[index] = interface
     return Snapshot(interfaces, frozenset(own), loopback)

@@ -13,7 +13,7 @@ from typing import Final
 from grasp.constants import ALL_GRASP_NEIGHBORS_4, ALL_GRASP_NEIGHBORS_6, GRASP_LISTEN_PORT
 from grasp.discovery import Source
 from grasp.transport.interfaces import Interface
-from grasp.transport.tcp import address_of
+from grasp.wire import address_from_text
 
 _log = logging.getLogger("grasp.transport")
 
@@ -161,7 +161,7 @@ class MulticastSockets:
             interface = self._joined.get(index)
             if interface is None or not multicast:
                 return None
-            address = address_of(name[0])
+            address = address_from_text(name[0])
             if name[1] == self._port and (address == interface.link_local or address in interface.ipv4):
                 return None
             return Source(address, name[1], index)

@@ -15,8 +15,8 @@ from grasp.limits import Limits
 from grasp.transport import Connection, Receiver
 from grasp.transport.interfaces import ChangeBell, Interface, Snapshot, take_snapshot
 from grasp.transport.multicast import MulticastSockets
-from grasp.transport.tcp import Acceptors, TcpConnection, address_of, connect
-from grasp.wire import Address
+from grasp.transport.tcp import Acceptors, TcpConnection, connect
+from grasp.wire import Address, address_from_text
 
 _log = logging.getLogger("grasp.transport")
 
@@ -124,13 +124,13 @@ class PlainSubstrate:
             return listener, multicast
         raise AssertionError("unreachable")
 
-    def _is_ours(self, local: str, local_scope: int, peer_scope: int) -> bool:
-        """Whether a connection came to an address of a GRASP interface (§2.1)."""
-        address = address_of(local)
-        if peer_scope and peer_scope not in self._snapshot.interfaces:
-            return False
-        own = self._snapshot.own
-        return (address, local_scope if address.is_link_local else 0) in own or (address, local_scope) in own
+    def _is_ours(self, sock: socket.socket, scope: int) -> bool:
+        """Whether a connection came to a GRASP interface (§2.1); ``scope`` is that of a link-local peer."""
+        if self._wanted is None:
+            return True
+        if scope:
+            return scope in self._snapshot.interfaces
+        return address_from_text(sock.getsockname()[0]) in self._snapshot.own
 
     def _watch(self) -> None:
         poll = select.poll()

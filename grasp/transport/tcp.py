@@ -8,16 +8,17 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv6Address
 from typing import Final
 
 from grasp.limits import Limits
-from grasp.wire import Address, address_from_bytes
+from grasp.wire import Address, address_from_text, address_text
 
 _log = logging.getLogger("grasp.transport")
 
 _SPARE: Final = 2
-_READ: Final = 65_536
+_CLOSE_ENOUGH_S: Final = 0.05
+_READ: Final = 4_096
 
 
 def _interval(seconds: float) -> bytes:
@@ -28,26 +29,39 @@ def _interval(seconds: float) -> bytes:
 class TcpConnection:
     """One TCP connection. Time-outs are the socket's own (SO_RCVTIMEO), which spares a poll per read."""
 
-    __slots__ = ("_closed", "_on_close", "_seconds", "_socket", "interface", "peer", "peer_port")
+    __slots__ = (
+        "_closed", "_delaying", "_on_close", "_reading", "_seconds", "_sent", "_socket",
+        "interface", "peer", "peer_name", "peer_port",
+    )  # fmt: skip
 
     def __init__(
         self,
         sock: socket.socket,
-        peer: Address,
+        peer_name: str,
         peer_port: int,
         interface: int,
         seconds: float,
         on_close: Callable[[TcpConnection], None],
+        delaying: bool,
     ) -> None:
         self._socket = sock
         self._seconds = seconds
         self._on_close = on_close
         self._closed = False
-        self.peer = peer
+        self._reading = False
+        self._delaying = delaying
+        self._sent = False
+        self.peer = address_from_text(peer_name)
+        self.peer_name = peer_name
         self.peer_port = peer_port
         self.interface = interface
 
     def send(self, data: bytes) -> None:
+        if self._sent and self._delaying:
+            # A second message before the peer's next would wait for the acknowledgement of the first.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._delaying = False
+        self._sent = True
         try:
             self._socket.sendall(data)
         except BlockingIOError:
@@ -56,20 +70,30 @@ class TcpConnection:
     def receive(self, seconds: float) -> bytes:
         if seconds <= 0:
             raise TimeoutError("no time left")
-        if seconds != self._seconds:
+        if not 0 <= self._seconds - seconds < _CLOSE_ENOUGH_S:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _interval(seconds))
             self._seconds = seconds
+        self._sent = False
+        self._reading = True
         try:
             return self._socket.recv(_READ)
         except BlockingIOError:
             raise TimeoutError("nothing received in time") from None
+        finally:
+            self._reading = False
+            if self._closed:
+                self._socket.close()
 
     def close(self) -> None:
         if self._closed:
             return
         self._closed = True
         self._on_close(self)
-        self._socket.close()
+        if self._reading:
+            # Closing it under a blocked read would neither wake the reader nor keep the number from reuse.
+            self.interrupt()
+        else:
+            self._socket.close()
 
     def interrupt(self) -> None:
         """End both directions, so that a thread blocked in :meth:`receive` returns and closes."""
@@ -77,16 +101,6 @@ class TcpConnection:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
-
-
-def address_of(host: str) -> Address:
-    """The address in a socket name, without scope and without IPv4 mapping."""
-    if ":" not in host:
-        return address_from_bytes(socket.inet_pton(socket.AF_INET, host))
-    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-    if packed.startswith(b"\0\0\0\0\0\0\0\0\0\0\xff\xff"):
-        return address_from_bytes(packed[12:])
-    return address_from_bytes(packed)
 
 
 def connect(
@@ -97,18 +111,15 @@ def connect(
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _interval(seconds))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if type(address) is IPv4Address:
-            sock.connect((str(address), port))
-        else:
-            sock.connect((str(address), port, 0, interface if address.is_link_local else 0))
+        name = address_text(address)
+        sock.connect((name, port, 0, interface) if family == socket.AF_INET6 else (name, port))
     except BlockingIOError:
         sock.close()
         raise TimeoutError(f"no connection in {seconds:.1f} s") from None
     except BaseException:
         sock.close()
         raise
-    return TcpConnection(sock, address, port, interface, -1.0, on_close)
+    return TcpConnection(sock, name, port, interface, -1.0, on_close, delaying=True)
 
 
 class Acceptors:
@@ -122,7 +133,7 @@ class Acceptors:
         self,
         listener: socket.socket,
         serve: Callable[[TcpConnection], None],
-        admit: Callable[[str, int, int], bool],
+        admit: Callable[[socket.socket, int], bool],
         limits: Limits,
         name: str,
     ) -> None:
@@ -138,7 +149,7 @@ class Acceptors:
         self._surplus = 0
         self._running = True
         self._open: set[TcpConnection] = set()
-        self._per_peer: Counter[Address] = Counter()
+        self._per_peer: Counter[str] = Counter()
         self.refused = 0
         first = limits.first_message_ms / 1000
         # Inherited by every accepted socket; on the listener it makes idle threads look up.
@@ -203,8 +214,8 @@ class Acceptors:
             self._surplus = (self._idle - _SPARE + 1) // 2 if self._idle > _SPARE else 0
 
     def _take(self, sock: socket.socket, name: tuple[str, int, int, int]) -> None:
-        peer = address_of(name[0])
-        connection = TcpConnection(sock, peer, name[1], name[3] if len(name) > 3 else 0, self._first, self._closed)
+        peer = name[0]
+        connection = TcpConnection(sock, peer, name[1], name[3], self._first, self._closed, delaying=False)
         with self._lock:
             allowed = len(self._open) < self._limits.sessions and self._per_peer[peer] < self._limits.sessions_per_peer
             self._open.add(connection)
@@ -213,8 +224,7 @@ class Acceptors:
             if not self._idle and len(self._threads) < self._limits.workers and self._running:
                 self._spawn()
         try:
-            local = sock.getsockname()
-            if allowed and self._running and self._admit(local[0], local[3] if len(local) > 3 else 0, name[3]):
+            if allowed and self._running and self._admit(sock, name[3]):
                 self._serve(connection)
             else:
                 self.refused += 1
@@ -230,11 +240,11 @@ class Acceptors:
     def _closed(self, connection: TcpConnection) -> None:
         with self._lock:
             self._open.discard(connection)
-            left = self._per_peer[connection.peer] - 1
+            left = self._per_peer[connection.peer_name] - 1
             if left:
-                self._per_peer[connection.peer] = left
+                self._per_peer[connection.peer_name] = left
             else:
-                del self._per_peer[connection.peer]
+                del self._per_peer[connection.peer_name]
 
     @property
     def open(self) -> int:

@@ -1,6 +1,6 @@
 """Messages, options and objectives of RFC 8990 and their CBOR form, both ways. No I/O."""
 
-from grasp.wire.address import Address, address_from_bytes
+from grasp.wire.address import Address, address_from_bytes, address_from_text, address_text
 from grasp.wire.codec import (
     InvalidMessage,
     UnknownMessage,
@@ -59,6 +59,8 @@ __all__ = [
     "UnknownMessage",
     "Wait",
     "address_from_bytes",
+    "address_from_text",
+    "address_text",
     "decode_message",
     "encode_message",
     "message_from_item",

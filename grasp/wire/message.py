@@ -13,6 +13,22 @@ from grasp.wire.locator import FQDNLocator, IPv4Locator, IPv6Locator, Locator, U
 from grasp.wire.objective import NO_VALUE, Objective
 
 UINT32_MAX: Final = 0xFFFF_FFFF
+# Plain numbers: a member of an Enum class costs a call each time it is looked up.
+_M_DISCOVERY: Final = int(MessageType.M_DISCOVERY)
+_M_END: Final = int(MessageType.M_END)
+_M_FLOOD: Final = int(MessageType.M_FLOOD)
+_M_INVALID: Final = int(MessageType.M_INVALID)
+_M_NEGOTIATE: Final = int(MessageType.M_NEGOTIATE)
+_M_NOOP: Final = int(MessageType.M_NOOP)
+_M_REQ_NEG: Final = int(MessageType.M_REQ_NEG)
+_M_REQ_SYN: Final = int(MessageType.M_REQ_SYN)
+_M_RESPONSE: Final = int(MessageType.M_RESPONSE)
+_M_SYNCH: Final = int(MessageType.M_SYNCH)
+_M_WAIT: Final = int(MessageType.M_WAIT)
+_O_ACCEPT: Final = int(OptionType.O_ACCEPT)
+_O_DECLINE: Final = int(OptionType.O_DECLINE)
+_O_DIVERT: Final = int(OptionType.O_DIVERT)
+
 _LOCATORS = (IPv6Locator, IPv4Locator, FQDNLocator, URILocator)
 
 
@@ -55,7 +71,7 @@ class Divert:
         _check_locators(self.locators)
 
     def to_item(self) -> list[Any]:
-        return [int(OptionType.O_DIVERT), *(locator.to_item() for locator in self.locators)]
+        return [_O_DIVERT, *(locator.to_item() for locator in self.locators)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +79,7 @@ class Accept:
     """O_ACCEPT (§2.9.3)."""
 
     def to_item(self) -> list[Any]:
-        return [int(OptionType.O_ACCEPT)]
+        return [_O_ACCEPT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +93,7 @@ class Decline:
             _fail("a reason must be text")
 
     def to_item(self) -> list[Any]:
-        return [int(OptionType.O_DECLINE)] if self.reason is None else [int(OptionType.O_DECLINE), self.reason]
+        return [_O_DECLINE] if self.reason is None else [_O_DECLINE, self.reason]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +101,7 @@ class Noop:
     """M_NOOP (§2.8.13): ignored."""
 
     def to_item(self) -> list[Any]:
-        return [int(MessageType.M_NOOP)]
+        return [_M_NOOP]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +119,7 @@ class Discovery:
 
     def to_item(self) -> list[Any]:
         return [
-            int(MessageType.M_DISCOVERY), self.session_id, self.initiator.packed, self.objective.to_item()
+            _M_DISCOVERY, self.session_id, self.initiator.packed, self.objective.to_item()
         ]  # fmt: skip
 
 
@@ -139,7 +155,7 @@ class Response:
 
     def to_item(self) -> list[Any]:
         options = [self.where] if isinstance(self.where, Divert) else self.where
-        item = [int(MessageType.M_RESPONSE), self.session_id, self.initiator.packed, self.ttl]
+        item = [_M_RESPONSE, self.session_id, self.initiator.packed, self.ttl]
         item += [option.to_item() for option in options]
         if self.objective is not None:
             item.append(self.objective.to_item())
@@ -161,7 +177,7 @@ class RequestNegotiation(_OneObjective):
     """M_REQ_NEG (§2.8.6)."""
 
     def to_item(self) -> list[Any]:
-        return [int(MessageType.M_REQ_NEG), self.session_id, self.objective.to_item()]
+        return [_M_REQ_NEG, self.session_id, self.objective.to_item()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +185,7 @@ class RequestSynchronization(_OneObjective):
     """M_REQ_SYN (§2.8.6)."""
 
     def to_item(self) -> list[Any]:
-        return [int(MessageType.M_REQ_SYN), self.session_id, self.objective.to_item()]
+        return [_M_REQ_SYN, self.session_id, self.objective.to_item()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +193,7 @@ class Negotiation(_OneObjective):
     """M_NEGOTIATE (§2.8.7)."""
 
     def to_item(self) -> list[Any]:
-        return [int(MessageType.M_NEGOTIATE), self.session_id, self.objective.to_item()]
+        return [_M_NEGOTIATE, self.session_id, self.objective.to_item()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +201,7 @@ class Synchronization(_OneObjective):
     """M_SYNCH (§2.8.10)."""
 
     def to_item(self) -> list[Any]:
-        return [int(MessageType.M_SYNCH), self.session_id, self.objective.to_item()]
+        return [_M_SYNCH, self.session_id, self.objective.to_item()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +217,7 @@ class End:
             _fail("an end must carry Accept or Decline")
 
     def to_item(self) -> list[Any]:
-        return [int(MessageType.M_END), self.session_id, self.option.to_item()]
+        return [_M_END, self.session_id, self.option.to_item()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +232,7 @@ class Wait:
         _check_milliseconds("waiting time", self.waiting_time)
 
     def to_item(self) -> list[Any]:
-        return [int(MessageType.M_WAIT), self.session_id, self.waiting_time]
+        return [_M_WAIT, self.session_id, self.waiting_time]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +270,7 @@ class Flood:
             _fail("the entries of a flood must be FloodEntry")
 
     def to_item(self) -> list[Any]:
-        head = [int(MessageType.M_FLOOD), self.session_id, self.initiator.packed, self.ttl]
+        head = [_M_FLOOD, self.session_id, self.initiator.packed, self.ttl]
         return head + [entry.to_item() for entry in self.entries]
 
 
@@ -269,7 +285,7 @@ class Invalid:
         _check_session(self.session_id)
 
     def to_item(self) -> list[Any]:
-        item: list[Any] = [int(MessageType.M_INVALID), self.session_id]
+        item: list[Any] = [_M_INVALID, self.session_id]
         if self.content is not NO_VALUE:
             item.append(self.content)
         return item

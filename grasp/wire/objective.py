@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from grasp.cbor import RawCBOR, unwrap, wrap
@@ -95,7 +95,7 @@ class Objective:
 
     def with_loop_count(self, loop_count: int) -> Objective:
         """The same objective with another loop count."""
-        return replace(self, loop_count=loop_count)
+        return Objective(self.name, self.flags, loop_count, self.value)
 
     def to_item(self) -> list[Any]:
         if self.value is NO_VALUE:
