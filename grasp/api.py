@@ -73,7 +73,7 @@ class Negotiation:
         try:
             step = self._calls.negotiate_step(self._asa, handle, self.offer.with_value(value), timeout)
         except LocalError as error:
-            if error.code is ErrorCode.badArgument:
+            if error.code in (ErrorCode.badArgument, ErrorCode.tooLong):
                 # Nothing was sent and the session goes on.
                 self._handle = handle
             raise

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from grasp.constants import F_NEG, F_NEG_DRY
 from grasp.errors import ErrorCode, LocalError, PeerError
 from grasp.wire import (
+    NO_VALUE,
     Accept,
     Decline,
     End,
@@ -81,6 +83,9 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
 
 
 _ENDED: Final = frozenset(state for state, events in TRANSITIONS.items() if not events)
+# Looked up once: a member of an Enum class costs a call each time.
+_SEND_REQUEST, _SEND_STEP, _SEND_ACCEPT = Event.SEND_REQUEST, Event.SEND_STEP, Event.SEND_ACCEPT
+_RECV_REQUEST, _RECV_STEP, _RECV_ACCEPT = Event.RECV_REQUEST, Event.RECV_STEP, Event.RECV_ACCEPT
 _IN_SESSION: Final = (Negotiation, End, Wait, Invalid)
 
 
@@ -122,7 +127,7 @@ class NegotiationSession:
     never rises, whatever the peer sends, so a session ends after at most 255 steps.
     """
 
-    __slots__ = ("_proposed", "dry_run", "loop_count", "name", "session_id", "state")
+    __slots__ = ("_proposed", "_withdrawn", "dry_run", "loop_count", "name", "session_id", "state")
 
     def __init__(self, session_id: int, objective: Objective) -> None:
         self.session_id = session_id
@@ -147,12 +152,12 @@ class NegotiationSession:
 
     def request(self) -> Message:
         """M_REQ_NEG with the objective the session was made with."""
-        self._move(Event.SEND_REQUEST)
+        self._move(_SEND_REQUEST)
         return RequestNegotiation(self.session_id, self._proposed)
 
     def requested(self, message: RequestNegotiation) -> Offer:
         """The peer's M_REQ_NEG, which is this session's first message."""
-        self._move(Event.RECV_REQUEST)
+        self._move(_RECV_REQUEST)
         return Offer(message.objective)
 
     def step(self, objective: Objective) -> Message:
@@ -161,16 +166,20 @@ class NegotiationSession:
         Raises :class:`LocalError` ``loopExhausted`` when that is zero: nothing may be sent and the session
         has failed.
         """
-        self._check(objective, ErrorCode.badArgument, LocalError)
-        if State.THEIRS is not TRANSITIONS[self.state].get(Event.SEND_STEP):
-            self._move(Event.SEND_STEP)
+        if self._differs(objective):
+            raise LocalError(ErrorCode.badArgument, self._differs(objective))
+        self._withdrawn = self.state, self.loop_count, self._proposed
+        self._move(_SEND_STEP)
         if self.loop_count <= 1:
             self.fail()
             raise LocalError(ErrorCode.loopExhausted, f"{self.name}: no step is left in this session")
-        self._move(Event.SEND_STEP)
         self.loop_count -= 1
         self._proposed = objective.with_loop_count(self.loop_count)
         return Negotiation(self.session_id, self._proposed)
+
+    def withdraw(self) -> None:
+        """Take back the last :meth:`step`: it could not be encoded, so nothing was sent."""
+        self.state, self.loop_count, self._proposed = self._withdrawn
 
     def wait(self, milliseconds: int) -> Message:
         """M_WAIT (§2.8.9)."""
@@ -181,12 +190,12 @@ class NegotiationSession:
     def end(self, accept: bool, reason: str | None = None) -> Message:
         """M_END (§2.8.8). Declining is allowed out of turn, accepting is not."""
         message = End(self.session_id, Accept() if accept else Decline(reason or None))
-        self._move(Event.SEND_ACCEPT if accept else Event.SEND_DECLINE)
+        self._move(_SEND_ACCEPT if accept else Event.SEND_DECLINE)
         return message
 
     def fail(self) -> None:
         """Time out, broken connection or protocol error; no effect on an ended session."""
-        if not self.ended:
+        if self.state not in _ENDED:
             self._move(Event.FAIL)
 
     def receive(self, message: Message) -> Outcome | None:
@@ -204,15 +213,19 @@ class NegotiationSession:
     def _judge(self, message: Message) -> Outcome | None:
         if isinstance(message, _IN_SESSION) and message.session_id == self.session_id:
             if isinstance(message, Negotiation):
-                self._check(message.objective, ErrorCode.invalidNeg, PeerError)
-                self._expect(Event.RECV_STEP, message)
-                self.loop_count = min(self.loop_count, message.objective.loop_count)
-                if self.loop_count == 0:
+                objective = message.objective
+                if self._differs(objective):
+                    raise PeerError(ErrorCode.invalidNeg, self._differs(objective))
+                self._expect(_RECV_STEP, message)
+                if objective.loop_count == 0:
                     raise PeerError(ErrorCode.invalidNeg, f"{self.name}: loop count 0 may not be sent")
-                return Offer(message.objective.with_loop_count(self.loop_count))
+                if objective.loop_count > self.loop_count:
+                    objective = objective.with_loop_count(self.loop_count)
+                self.loop_count = objective.loop_count
+                return Offer(objective)
             if isinstance(message, End):
                 if isinstance(message.option, Accept):
-                    self._expect(Event.RECV_ACCEPT, message)
+                    self._expect(_RECV_ACCEPT, message)
                     return Agreed(self._proposed)
                 self._expect(Event.RECV_DECLINE, message)
                 return Refused(message.option.reason or "")
@@ -228,13 +241,16 @@ class NegotiationSession:
             raise PeerError(code, f"{self.name}: {event.value} while the session is {self.state.value}")
         self._move(event)
 
-    def _check(self, objective: Objective, code: ErrorCode, error: Callable[[ErrorCode, str], Exception]) -> None:
+    def _differs(self, objective: Objective) -> str:
+        """Why ``objective`` has no place in this session; an empty text if it has."""
+        flags = objective.flags
         if objective.name != self.name:
-            raise error(code, f"objective {objective.name!r:.80} in a session about {self.name!r:.80}")
-        if objective.dry_run != self.dry_run:
-            raise error(code, f"{self.name}: dry run and live mixed in one session")
-        if not objective.negotiable or not objective.has_value:
-            raise error(code, f"{self.name}: not a negotiation objective with a value")
+            return f"objective {objective.name!r:.80} in a session about {self.name!r:.80}"
+        if flags & F_NEG == 0 or objective.value is NO_VALUE:
+            return f"{self.name}: not a negotiation objective with a value"
+        if (flags & F_NEG_DRY != 0) is not self.dry_run:
+            return f"{self.name}: dry run and live mixed in one session"
+        return ""
 
 
 class SessionIds:

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import signal
+import threading
 from typing import Final, TextIO
 
 from grasp.cli.values import JSON
@@ -142,6 +143,8 @@ class Output:
 
 def _end_at_signals() -> None:
     """All is done but the writing: a reader that does not read must not keep a command alive."""
+    if threading.current_thread() is not threading.main_thread():
+        return
     for number in (signal.SIGINT, signal.SIGTERM):
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)

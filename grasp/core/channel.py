@@ -32,16 +32,15 @@ class Channel:
         Raises TimeoutError, :class:`PeerClosed`, OSError or :class:`~grasp.errors.WireError`.
         """
         reader = self._reader
-        while True:
+        message = reader.next() if reader.buffer else None
+        while message is None or type(message) is Noop:
+            if message is None or not reader.buffer:
+                data = self.connection.receive(deadline - time.monotonic())
+                if not data:
+                    raise PeerClosed("peer closed the connection")
+                reader.feed(data)
             message = reader.next()
-            if message is not None:
-                if type(message) is Noop:
-                    continue
-                return message
-            data = self.connection.receive(deadline - time.monotonic())
-            if not data:
-                raise PeerClosed("peer closed the connection")
-            reader.feed(data)
+        return message
 
     @property
     def received_bytes(self) -> bytes:

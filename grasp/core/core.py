@@ -6,23 +6,21 @@ import logging
 import secrets
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from grasp.calls import FloodItem, Peer, Registration, SessionHandle, Step
+from grasp.calls import Peer, Registration
 from grasp.constants import F_NEG
 from grasp.core.channel import Channel
 from grasp.core.discover import Discoveries
-from grasp.core.flood import FloodHandler, Floods
+from grasp.core.flood import Floods
 from grasp.core.negotiate import Negotiations
 from grasp.core.shared import Shared
 from grasp.core.synchronize import Synchronizations
 from grasp.discovery import Source
 from grasp.errors import ErrorCode, LocalError, WireError
-from grasp.flooding import TaggedObjective
 from grasp.limits import Limits
-from grasp.locators import Discovered
 from grasp.transport import Connection, Substrate
 from grasp.wire import (
     Discovery,
@@ -30,7 +28,6 @@ from grasp.wire import (
     Flood,
     Invalid,
     InvalidMessage,
-    Locator,
     Negotiation,
     Objective,
     RequestNegotiation,
@@ -98,6 +95,23 @@ class Core:
         self._negotiations = Negotiations(self._shared, self._discoveries)
         self._synchronizations = Synchronizations(self._shared, self._discoveries)
         self._floods = Floods(self._shared)
+        # The calls that one part answers alone.
+        self.discover = self._discoveries.discover
+        self.request_negotiate = self._negotiations.request
+        self.listen_negotiate = self._negotiations.listen
+        self.serve_negotiate = self._negotiations.serve
+        self.stop_listen_negotiate = self._negotiations.stop_listen
+        self.negotiate_step = self._negotiations.step
+        self.negotiate_wait = self._negotiations.wait
+        self.end_negotiate = self._negotiations.end
+        self.send_invalid = self._negotiations.send_invalid
+        self.listen_synchronize = self._synchronizations.listen
+        self.stop_listen_synchronize = self._synchronizations.stop_listen
+        self.flood = self._floods.flood
+        self.get_flood = self._floods.get
+        self.wait_flood = self._floods.wait
+        self.serve_flood = self._floods.serve
+        self.expire_flood = self._floods.expire
 
     # -- life
 
@@ -245,43 +259,6 @@ class Core:
             registered = self._shared.registry.remove_objective(asa, name)
         self._negotiations.abandon(registered)
 
-    def discover(
-        self,
-        asa: int,
-        objective: Objective,
-        timeout: int,
-        minimum_ttl: int,
-        count: int | None,
-        peer: Peer | None = None,
-    ) -> list[Discovered]:
-        return self._discoveries.discover(asa, objective, timeout, minimum_ttl, count, peer)
-
-    def request_negotiate(
-        self, asa: int, objective: Objective, peer: Peer | None, timeout: int, rapid: bool = False
-    ) -> Step:
-        return self._negotiations.request(asa, objective, peer, timeout, rapid)
-
-    def listen_negotiate(self, asa: int, name: str, timeout: int | None) -> tuple[SessionHandle, Objective]:
-        return self._negotiations.listen(asa, name, timeout)
-
-    def serve_negotiate(self, asa: int, name: str, handler: Callable[[SessionHandle, Objective], None]) -> None:
-        self._negotiations.serve(asa, name, handler)
-
-    def stop_listen_negotiate(self, asa: int, name: str) -> None:
-        self._negotiations.stop_listen(asa, name)
-
-    def negotiate_step(self, asa: int, session: SessionHandle, objective: Objective, timeout: int) -> Step:
-        return self._negotiations.step(asa, session, objective, timeout)
-
-    def negotiate_wait(self, asa: int, session: SessionHandle, timeout: int) -> None:
-        self._negotiations.wait(asa, session, timeout)
-
-    def end_negotiate(self, asa: int, session: SessionHandle, accept: bool, reason: str | None) -> None:
-        self._negotiations.end(asa, session, accept, reason)
-
-    def send_invalid(self, asa: int, session: SessionHandle, info: bytes) -> None:
-        self._negotiations.send_invalid(asa, session, info)
-
     def synchronize(
         self, asa: int, objective: Objective, peer: Peer | None, timeout: int, rapid: bool = False
     ) -> Objective:
@@ -292,24 +269,3 @@ class Core:
             if flooded:
                 return flooded[0].objective
         return self._synchronizations.request(asa, objective, peer, timeout, rapid)
-
-    def listen_synchronize(self, asa: int, objective: Objective) -> None:
-        self._synchronizations.listen(asa, objective)
-
-    def stop_listen_synchronize(self, asa: int, name: str) -> None:
-        self._synchronizations.stop_listen(asa, name)
-
-    def flood(self, asa: int, ttl: int, items: Sequence[FloodItem]) -> int:
-        return self._floods.flood(asa, ttl, items)
-
-    def get_flood(self, asa: int, name: str | None) -> list[TaggedObjective]:
-        return self._floods.get(asa, name)
-
-    def wait_flood(self, asa: int, name: str, timeout: int) -> list[TaggedObjective]:
-        return self._floods.wait(asa, name, timeout)
-
-    def serve_flood(self, asa: int, name: str | None, handler: FloodHandler) -> None:
-        self._floods.serve(asa, name, handler)
-
-    def expire_flood(self, asa: int, name: str, locator: Locator | None) -> None:
-        self._floods.expire(asa, name, locator)

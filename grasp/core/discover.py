@@ -67,7 +67,13 @@ class Discoveries:
     # -- as initiator
 
     def discover(
-        self, asa: int, objective: Objective, timeout: int, minimum_ttl: int, count: int | None, peer: Peer | None
+        self,
+        asa: int,
+        objective: Objective,
+        timeout: int,
+        minimum_ttl: int,
+        count: int | None,
+        peer: Peer | None = None,
     ) -> list[Discovered]:
         """Locators known or found: as soon as there are ``count``, or all within ``timeout`` ms."""
         shared = self._shared

@@ -17,11 +17,19 @@ from grasp.core.registry import Registered
 from grasp.core.shared import Shared, milliseconds
 from grasp.errors import Declined, ErrorCode, GraspError, LocalError, PeerError, WireError
 from grasp.session import Agreed, NegotiationSession, Offer, Refused, State, Waiting
-from grasp.wire import Invalid, Message, Objective, RequestNegotiation
+from grasp.wire import End, Invalid, Message, Negotiation, Objective, RequestNegotiation, Wait
 
 _log = logging.getLogger("grasp.core")
 
 _DEFAULT: Final = GRASP_DEF_TIMEOUT
+_REASON_SHARE: Final = 8
+_SOCKET_ERRORS: Final[dict[type, ErrorCode]] = {
+    RequestNegotiation: ErrorCode.sockErrNegRq,
+    Negotiation: ErrorCode.sockErrNegStep,
+    Wait: ErrorCode.sockErrWait,
+    End: ErrorCode.sockErrEnd,
+    Invalid: ErrorCode.sockErrEnd,
+}
 
 
 class _Live:
@@ -56,7 +64,7 @@ class Negotiations:
 
     # -- as initiator
 
-    def request(self, asa: int, objective: Objective, peer: Peer | None, timeout: int, rapid: bool) -> Step:
+    def request(self, asa: int, objective: Objective, peer: Peer | None, timeout: int, rapid: bool = False) -> Step:
         shared = self._shared
         deadline = time.monotonic() + (milliseconds(timeout) or _DEFAULT) / 1000
         with shared.lock:
@@ -93,7 +101,11 @@ class Negotiations:
         except BaseException:
             self._release_id(session_id)
             raise
-        self._send(live, request, ErrorCode.sockErrNegRq)
+        try:
+            self._send(live, request)
+        except LocalError:
+            self._close(live)
+            raise
         return self._await(live, deadline)
 
     def _connect(self, peer: Peer, deadline: float, limit: int) -> Channel:
@@ -246,9 +258,9 @@ class Negotiations:
 
     # -- either side
 
-    def step(self, asa: int, handle: SessionHandle, objective: Objective, timeout: int) -> Step:
+    def step(self, asa: int, session: SessionHandle, objective: Objective, timeout: int) -> Step:
         deadline = time.monotonic() + (milliseconds(timeout) or _DEFAULT) / 1000
-        live = self._find(asa, handle)
+        live = self._find(asa, session)
         try:
             message = live.machine.step(objective)
         except LocalError:
@@ -256,22 +268,29 @@ class Negotiations:
                 # Nothing is sent, so the peer's timer runs out; the open connection would only hold it.
                 self._close(live)
             raise
-        self._send(live, message, ErrorCode.sockErrNegStep)
+        try:
+            self._send(live, message)
+        except LocalError:
+            live.machine.withdraw()
+            raise
         return self._await(live, deadline)
 
-    def wait(self, asa: int, handle: SessionHandle, timeout: int) -> None:
-        live = self._find(asa, handle)
+    def wait(self, asa: int, session: SessionHandle, timeout: int) -> None:
+        live = self._find(asa, session)
         duration = milliseconds(timeout) or _DEFAULT
-        self._send(live, live.machine.wait(duration), ErrorCode.sockErrWait)
+        self._send(live, live.machine.wait(duration))
         live.turn_ends = min(live.ends, time.monotonic() + duration / 1000)
 
-    def end(self, asa: int, handle: SessionHandle, accept: bool, reason: str | None) -> None:
-        live = self._find(asa, handle)
+    def end(self, asa: int, session: SessionHandle, accept: bool, reason: str | None) -> None:
+        live = self._find(asa, session)
+        if reason is not None:
+            # It is for people, so what would not fit into a message is cut.
+            reason = reason[: live.limit // _REASON_SHARE]
         self._finish(live, accept, reason, report=True)
 
     def _finish(self, live: _Live, accept: bool, reason: str | None, report: bool = False) -> None:
         try:
-            self._send(live, live.machine.end(accept, reason), ErrorCode.sockErrEnd)
+            self._send(live, live.machine.end(accept, reason))
         except PeerError:
             if report:
                 raise
@@ -279,12 +298,12 @@ class Negotiations:
             if live.machine.ended:
                 self._close(live)
 
-    def send_invalid(self, asa: int, handle: SessionHandle, info: bytes) -> None:
-        live = self._find(asa, handle)
+    def send_invalid(self, asa: int, session: SessionHandle, info: bytes) -> None:
+        live = self._find(asa, session)
         try:
             # Part of it will do (§2.8.12): what does not fit is cut.
             room = live.limit - 32
-            self._send(live, Invalid(handle.session_id, bytes(info[:room])), ErrorCode.sockErrEnd)
+            self._send(live, Invalid(session.session_id, bytes(info[:room])))
         finally:
             self._close(live)
 
@@ -299,21 +318,18 @@ class Negotiations:
         self._sessions[handle.number] = live
         return live
 
-    def _find(self, asa: int, handle: SessionHandle) -> _Live:
-        live = self._sessions.get(handle.number)
-        if live is None or live.asa != asa or live.handle != handle:
+    def _find(self, asa: int, session: SessionHandle) -> _Live:
+        live = self._sessions.get(session.number)
+        if live is None or live.asa != asa:
             raise LocalError(ErrorCode.noSession, "it has ended, or is not this ASA's")
         return live
 
-    def _send(self, live: _Live, message: Message, code: ErrorCode) -> None:
+    def _send(self, live: _Live, message: Message) -> None:
         try:
             live.channel.send(message, live.limit)
         except OSError as error:
             self._close(live)
-            raise PeerError(code, f"{live.machine.name}: {error}") from None
-        except LocalError:
-            self._close(live)
-            raise
+            raise PeerError(_SOCKET_ERRORS[type(message)], f"{live.machine.name}: {error}") from None
 
     def _await(self, live: _Live, deadline: float, first: Message | None = None) -> Step:
         """The peer's next proposal or its acceptance; its M_WAITs prolong the wait (§2.8.9)."""

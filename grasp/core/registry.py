@@ -133,8 +133,11 @@ class Registry:
 
     def negotiator(self, name: str) -> Registered | None:
         """Who gets a request now: of several that overlap, the one with fewest requests waiting."""
-        listening = [each for each in self._objectives.get(name, ()) if each.listening]
-        return min(listening, key=lambda each: len(each.requests)) if listening else None
+        chosen: Registered | None = None
+        for each in self._objectives.get(name, ()):
+            if each.listening and (chosen is None or len(each.requests) < len(chosen.requests)):
+                chosen = each
+        return chosen
 
     def publisher(self, name: str) -> Registered | None:
         return next((each for each in self._objectives.get(name, ()) if each.published is not None), None)

@@ -48,19 +48,15 @@ class Shared:
         self.locators = LocatorCache(limits)
         self.tasks = TaskPool(limits.task_threads, limits.tasks, f"{name}-task")
         self.counts: Counter[str] = Counter()
-        self._require_security = require_security
+        self.secure_enough = substrate.secured or not require_security
         self.running = False
 
     def check_running(self) -> None:
         """Raises ``stopped`` or ``noSecurity``."""
         if not self.running:
             raise LocalError(ErrorCode.stopped, "start the node first")
-        if self._require_security and not self.substrate.secured:
+        if not self.secure_enough:
             raise LocalError(ErrorCode.noSecurity, "security is required and this substrate has none")
-
-    @property
-    def secure_enough(self) -> bool:
-        return self.substrate.secured or not self._require_security
 
     def initiator(self, interface: Interface) -> Address | None:
         """The address that tells this node's session IDs from others' (RFC 8990 §2.8.4)."""
@@ -100,9 +96,12 @@ class Shared:
             raise LocalError(ErrorCode.invalidLoc, "a URI does not say where a GRASP peer listens")
         if locator.protocol != IPPROTO_TCP:
             raise LocalError(ErrorCode.invalidLoc, "negotiation and synchronization need TCP (RFC 8990 §2.5.3)")
-        if address.is_link_local and isinstance(address, IPv6Address) and not peer.interface:
-            raise LocalError(ErrorCode.invalidLoc, f"{address} is link-local: it needs an interface")
-        return Channel(self.substrate.connect(address, locator.port, peer.interface, seconds), limit)
+        try:
+            return Channel(self.substrate.connect(address, locator.port, peer.interface, seconds), limit)
+        except OSError:
+            if isinstance(address, IPv6Address) and address.is_link_local and not peer.interface:
+                raise LocalError(ErrorCode.invalidLoc, f"{address} is link-local: it needs an interface") from None
+            raise
 
 
 def locator_for(address: Address, port: int) -> Locator:

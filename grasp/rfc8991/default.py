@@ -49,7 +49,6 @@ class DefaultNode(Functions):
             if node is None:
                 return
             atexit.unregister(self.shutdown)
-            self._deregister_all(node.calls)
             node.stop()
             callbacks = self._callbacks
         callbacks.join()

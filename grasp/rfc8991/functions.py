@@ -27,7 +27,6 @@ from grasp.rfc8991.values import (
     bytes_in,
     discovered_out,
     flag_in,
-    item_in,
     items_in,
     negotiated_in,
     number_in,
@@ -36,6 +35,7 @@ from grasp.rfc8991.values import (
     peer_in,
     session_in,
     synchronized_in,
+    tag_in,
     tagged_out,
     text_in,
 )
@@ -58,7 +58,6 @@ class Functions:
     def __init__(self, calls: Calls | None = None, callbacks: int = Limits().workers) -> None:
         self._calls = calls
         self._callbacks = Callbacks(callbacks)
-        self._asas: dict[int, str] = {}
 
     def _core(self) -> Calls:
         calls = self._calls
@@ -92,9 +91,7 @@ class Functions:
 
         def call() -> tuple[int, int | None]:
             own_name = text_in("name", name)
-            handle = self._start().register_asa(own_name)
-            self._asas[handle] = own_name
-            return ErrorCode.ok, handle
+            return ErrorCode.ok, self._start().register_asa(own_name)
 
         return _attempt(call, lambda code, _: (code, None))
 
@@ -104,7 +101,6 @@ class Functions:
         def call() -> int:
             asa = number_in("asa_handle", asa_handle)
             self._core().deregister_asa(asa, text_in("name", name))
-            self._asas.pop(asa, None)
             return ErrorCode.ok
 
         return _attempt(call, _only)
@@ -324,8 +320,8 @@ class Functions:
         """Forget one that :meth:`get_flood` has returned. ``notObj`` if it is not cached any more."""
 
         def call() -> int:
-            stale = item_in(tagged_objective)
-            self._core().expire_flood(number_in("asa_handle", asa_handle), stale.objective.name, stale.locator)
+            name, locator = tag_in(tagged_objective)
+            self._core().expire_flood(number_in("asa_handle", asa_handle), name, locator)
             return ErrorCode.ok
 
         return _attempt(call, _only)
@@ -351,16 +347,6 @@ class Functions:
             return ErrorCode.ok
 
         return _attempt(call, _only)
-
-    def _deregister_all(self, core: Calls) -> None:
-        """RFC 8991 §2.3.3: "these actions must also happen automatically if an ASA exits"."""
-        while self._asas:
-            handle, name = self._asas.popitem()
-            try:
-                core.deregister_asa(handle, name)
-            except GraspError:
-                # Deregistered meanwhile, or the node is gone: it is what was wanted.
-                pass
 
 
 def _attempt(call: Callable[[], R], failed: Callable[[ErrorCode, str], R]) -> R:

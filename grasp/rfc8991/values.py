@@ -140,16 +140,26 @@ def peer_in(given: object) -> Peer | None:
     return Peer(locator, number_in("ifi", given.ifi) if link_local else 0)
 
 
-def item_in(given: object) -> FloodItem:
+def _tagged_in(given: object) -> tagged_objective:
     if not isinstance(given, tagged_objective):
-        raise _wrong("tagged_objective_list", "a list of rfc8991.tagged_objective", given)
-    return FloodItem(synchronized_in(given.objective), None if given.locator is None else locator_in(given.locator))
+        raise _wrong("tagged_objective", "an rfc8991.tagged_objective", given)
+    return given
+
+
+def tag_in(given: object) -> tuple[str, Locator | None]:
+    """What tells one cached flood from another: the objective's name and the locator."""
+    tagged = _tagged_in(given)
+    return objective_in(tagged.objective).name, None if tagged.locator is None else locator_in(tagged.locator)
 
 
 def items_in(given: object) -> list[FloodItem]:
     if not isinstance(given, list | tuple):
         raise _wrong("tagged_objective_list", "a list", given)
-    return [item_in(each) for each in given]
+    items = [_tagged_in(each) for each in given]
+    return [
+        FloodItem(synchronized_in(each.objective), None if each.locator is None else locator_in(each.locator))
+        for each in items
+    ]
 
 
 def _locator_out(locator: Locator, ifi: int, expire: float | None, diverted: bool) -> ASA_locator:

@@ -6,7 +6,6 @@ import logging
 import socket
 import struct
 import threading
-from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv6Address
 from typing import Final
@@ -149,7 +148,7 @@ class Acceptors:
         self._surplus = 0
         self._running = True
         self._open: set[TcpConnection] = set()
-        self._per_peer: Counter[str] = Counter()
+        self._per_peer: dict[str, int] = {}
         self.refused = 0
         first = limits.first_message_ms / 1000
         # Inherited by every accepted socket; on the listener it makes idle threads look up.
@@ -217,9 +216,10 @@ class Acceptors:
         peer = name[0]
         connection = TcpConnection(sock, peer, name[1], name[3], self._first, self._closed, delaying=False)
         with self._lock:
-            allowed = len(self._open) < self._limits.sessions and self._per_peer[peer] < self._limits.sessions_per_peer
+            mine = self._per_peer.get(peer, 0)
+            allowed = len(self._open) < self._limits.sessions and mine < self._limits.sessions_per_peer
             self._open.add(connection)
-            self._per_peer[peer] += 1
+            self._per_peer[peer] = mine + 1
             self._idle -= 1
             if not self._idle and len(self._threads) < self._limits.workers and self._running:
                 self._spawn()

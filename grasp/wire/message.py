@@ -168,8 +168,10 @@ class _OneObjective:
     objective: Objective
 
     def __post_init__(self) -> None:
-        _check_session(self.session_id)
-        _check_objective(self.objective)
+        if type(self.session_id) is not int or not 0 <= self.session_id <= UINT32_MAX:
+            _check_session(self.session_id)
+        if type(self.objective) is not Objective:
+            _check_objective(self.objective)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from grasp.cbor import RawCBOR, unwrap, wrap
+from grasp.cbor import RawCBOR, Tag, unwrap, wrap
 from grasp.constants import F_ALL, F_DISC, F_NEG, F_NEG_DRY, F_SYNCH, GRASP_DEF_LOOPCT
 from grasp.errors import ErrorCode, LocalError, WireError
 
@@ -110,7 +110,8 @@ def objective_from_item(item: Any) -> Objective:
         raise WireError("objective is not an array")
     try:
         if len(item) == 4:
-            return Objective(item[0], item[1], item[2], unwrap(item[3]))
+            value = item[3]
+            return Objective(item[0], item[1], item[2], unwrap(value) if type(value) is Tag else value)
         if len(item) == 3:
             return Objective(item[0], item[1], item[2])
     except LocalError as error:

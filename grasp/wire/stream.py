@@ -11,28 +11,25 @@ from grasp.wire.message import Message
 class MessageReader:
     """Feed it what was received, take messages of at most ``limit`` bytes from it.
 
+    ``buffer`` holds the bytes no message was made of yet, ``last`` those of the last message.
+
     Once :meth:`next` has raised :class:`WireError` the stream has lost its framing: close it.
     """
 
-    __slots__ = ("_buffer", "_framer", "last", "limit")
+    __slots__ = ("_framer", "buffer", "last", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.last = b""
-        self._buffer = b""
+        self.buffer = b""
         self._framer: Framer | None = None
 
     def feed(self, data: bytes) -> None:
-        self._buffer = self._buffer + data if self._buffer else data
-
-    @property
-    def pending(self) -> int:
-        """Bytes received that no message was made of yet."""
-        return len(self._buffer)
+        self.buffer = self.buffer + data if self.buffer else data
 
     def next(self) -> Message | None:
         """The next whole message; None while it is incomplete."""
-        data = self._buffer
+        data = self.buffer
         if not data:
             return None
         if self._framer is None:
@@ -43,7 +40,7 @@ class MessageReader:
                 except (Truncated, TrailingBytes):
                     pass
                 else:
-                    self._buffer = b""
+                    self.buffer = b""
                     self.last = data
                     return message
             self._framer = Framer(self.limit)
@@ -53,5 +50,5 @@ class MessageReader:
                 raise WireError(f"message longer than {self.limit} bytes", ErrorCode.tooLong)
             return None
         self._framer = None
-        self._buffer, self.last = data[end:], data[:end]
+        self.buffer, self.last = data[end:], data[:end]
         return decode_message(self.last)
