@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Final
 
+from grasp.cli.output import Output
 from grasp.cli.values import JSON
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -67,6 +68,14 @@ class Events:
             if event is None:
                 return
             yield event
+
+
+def write_until(events: Events, output: Output, deadline: float | None) -> None:
+    """Write events as they come, until stopped or ``deadline`` (monotonic s)."""
+    for event in events.until(deadline):
+        output.element(event.element, event.text)
+    if events.dropped:
+        output.element({"event": "dropped", "count": events.dropped}, f"dropped {events.dropped}: not read in time")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from typing import Final, TextIO
 
 from grasp.cli.values import JSON
@@ -44,7 +45,7 @@ def text_of(value: JSON, limit: int = _LONGEST) -> str:
     return safe(json.dumps(value, ensure_ascii=False, allow_nan=False), limit)
 
 
-def table(rows: list[tuple[str, ...]]) -> str:
+def table(rows: Sequence[tuple[str, ...]]) -> str:
     """Rows of cells as aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -60,6 +61,24 @@ def error_json(error: GraspError) -> JSON:
         "message": error.code.text,
         "detail": error.detail,
     }
+
+
+class Unwritable(Exception):
+    """stdout or stderr cannot be written to; ``cause`` is what the system said."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Failed(Exception):
+    """``error``, and what there was before it: ``beside`` it in JSON, ``text`` for people."""
+
+    def __init__(self, error: GraspError, beside: dict[str, JSON], text: str) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.beside = beside
+        self.text = text
 
 
 class Output:
@@ -89,8 +108,7 @@ class Output:
         return f"\x1b[{_COLOURS[name]}m{text}\x1b[0m" if self.coloured else text
 
     def _write(self, text: str) -> None:
-        self._stdout.write(text + "\n")
-        self._stdout.flush()
+        _write_to(self._stdout, text)
 
     def result(self, value: JSON, text: str) -> None:
         """The one result of a command that has one."""
@@ -121,13 +139,15 @@ class Output:
     def note(self, text: str) -> None:
         """A remark for people."""
         if not self.as_json:
-            print(text, file=self._stderr, flush=True)
+            _write_to(self._stderr, text)
 
-    def fail(self, error: GraspError, beside: dict[str, JSON] | None = None, usage: str = "") -> None:
-        """``error`` instead of a result, or as the last element; ``beside`` stands next to it in JSON."""
+    def fail(self, error: GraspError, beside: dict[str, JSON] | None = None, text: str = "", usage: str = "") -> None:
+        """``error`` instead of a result, or as the last element; the rest as in :class:`Failed`."""
         found = {"error": error_json(error)} | (beside or {})
         if not self.as_json:
-            print(f"{usage}grasp: {safe(str(error), 2000)}", file=self._stderr, flush=True)
+            if text:
+                self._write(text)
+            self.note(f"{usage}grasp: {safe(str(error), 2000)}")
         elif self._elements:
             self.element(found, "")
         else:
@@ -139,6 +159,14 @@ class Output:
         if self._streaming and self.as_json:
             self._write("]" if self._elements else "[]")
         self._streaming = False
+
+
+def _write_to(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except OSError as error:
+        raise Unwritable(error) from None
 
 
 def _end_at_signals() -> None:

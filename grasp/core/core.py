@@ -192,6 +192,7 @@ class Core:
     def _dispatch(self, channel: Channel, deadline: float) -> bool:
         """Act on one message; True if the connection has found its owner, who will close it."""
         message = channel.receive(deadline)
+        channel.connection.newcomer = False
         if isinstance(message, RequestNegotiation):
             return self._negotiations.requested(channel, message)
         if isinstance(message, RequestSynchronization):

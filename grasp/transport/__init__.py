@@ -18,6 +18,9 @@ __all__ = ["Connection", "Interface", "Receiver", "Source", "Substrate"]
 class Connection(Protocol):
     """A reliable byte stream to a member of the domain."""
 
+    newcomer: bool
+    """True until the peer's first whole message; until then the connection may be ended to admit others."""
+
     @property
     def peer(self) -> Address:
         """The peer's address, without scope."""
@@ -56,7 +59,7 @@ class Receiver(Protocol):
         """Interfaces or addresses changed; ``gone`` are the indexes no longer in use."""
 
     def upkeep(self, now: float) -> None:
-        """Called about once a second, with the monotonic time."""
+        """Called at least once a second, with the monotonic time."""
 
 
 class Substrate(Protocol):

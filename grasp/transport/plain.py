@@ -15,13 +15,14 @@ from grasp.limits import Limits
 from grasp.transport import Connection, Receiver
 from grasp.transport.interfaces import ChangeBell, Interface, Snapshot, take_snapshot
 from grasp.transport.multicast import MulticastSockets
-from grasp.transport.tcp import Acceptors, TcpConnection, connect
+from grasp.transport.tcp import Acceptors, TcpConnection, connect, end_overdue
 from grasp.wire import Address, address_from_text
 
 _log = logging.getLogger("grasp.transport")
 
 _PORT_TRIES: Final = 64
 _POLL_MS: Final = 1_000
+_BUSY_POLL_MS: Final = 200
 _SETTLE_S: Final = 0.02
 
 
@@ -137,7 +138,8 @@ class PlainSubstrate:
         poll.register(self._bell.fileno(), select.POLLIN)
         poll.register(self._wake.fileno(), select.POLLIN)
         while self._running:
-            ready = {number for number, _ in poll.poll(_POLL_MS)}
+            busy = self._acceptors.open or self._outgoing
+            ready = {number for number, _ in poll.poll(_BUSY_POLL_MS if busy else _POLL_MS)}
             if self._wake.fileno() in ready:
                 return
             try:
@@ -146,8 +148,10 @@ class PlainSubstrate:
                     time.sleep(_SETTLE_S)
                     self._bell.silence()
                     self._refresh()
-                self._receiver.upkeep(time.monotonic())
-                self._acceptors.shrink()
+                now = time.monotonic()
+                self._receiver.upkeep(now)
+                self._acceptors.upkeep(now)
+                end_overdue(list(self._outgoing), now)
             except Exception:
                 _log.exception("upkeep failed")
 
@@ -173,9 +177,7 @@ class PlainSubstrate:
     def connect(self, address: Address, port: int, interface: int, seconds: float) -> Connection:
         if not self._running:
             raise OSError("substrate is stopped")
-        connection = connect(address, port, interface, seconds, self._outgoing.discard)
-        self._outgoing.add(connection)
-        return connection
+        return connect(address, port, interface, seconds, self._outgoing)
 
     def stop(self) -> None:
         if not self._running:

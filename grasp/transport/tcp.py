@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import struct
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from ipaddress import IPv6Address
 from typing import Final
 
@@ -16,21 +18,27 @@ from grasp.wire import Address, address_from_text, address_text
 _log = logging.getLogger("grasp.transport")
 
 _SPARE: Final = 2
-_CLOSE_ENOUGH_S: Final = 0.05
+_EXACT_S: Final = 3.0
+_SEND_S: Final = 10.0
 _READ: Final = 4_096
 
 
 def _interval(seconds: float) -> bytes:
-    microseconds = max(1, int(seconds * 1_000_000))
+    """0 for no limit."""
+    microseconds = max(1, int(seconds * 1_000_000)) if seconds else 0
     return struct.pack("ll", *divmod(microseconds, 1_000_000))
 
 
 class TcpConnection:
-    """One TCP connection. Time-outs are the socket's own (SO_RCVTIMEO), which spares a poll per read."""
+    """One TCP connection.
+
+    A wait of less than ``_EXACT_S`` is timed by the kernel. For a longer one a kernel timer on every read
+    would cost more than the read: :func:`end_overdue`, called a few times a second, ends it instead.
+    """
 
     __slots__ = (
-        "_closed", "_delaying", "_on_close", "_reading", "_seconds", "_sent", "_socket",
-        "interface", "peer", "peer_name", "peer_port",
+        "_closed", "_delaying", "_on_close", "_overdue", "_reading", "_sent", "_socket", "_timer",
+        "interface", "newcomer", "peer", "peer_name", "peer_port", "until",
     )  # fmt: skip
 
     def __init__(
@@ -39,21 +47,36 @@ class TcpConnection:
         peer_name: str,
         peer_port: int,
         interface: int,
-        seconds: float,
         on_close: Callable[[TcpConnection], None],
         delaying: bool,
     ) -> None:
         self._socket = sock
-        self._seconds = seconds
         self._on_close = on_close
         self._closed = False
         self._reading = False
+        self._overdue = False
         self._delaying = delaying
         self._sent = False
+        self._timer = 0.0
+        self.until = math.inf
+        self.newcomer = True
         self.peer = address_from_text(peer_name)
         self.peer_name = peer_name
         self.peer_port = peer_port
         self.interface = interface
+
+    def connect(self, name: tuple[str, int] | tuple[str, int, int, int], seconds: float) -> None:
+        self._limit(seconds, socket.SO_SNDTIMEO)
+        try:
+            self._socket.connect(name)
+        except OSError as error:
+            if self._overdue or isinstance(error, BlockingIOError):
+                raise TimeoutError(f"no connection in {seconds:.1f} s") from None
+            raise
+        self.until = math.inf
+        if self._timer:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _interval(0))
+            self._timer = 0.0
 
     def send(self, data: bytes) -> None:
         if self._sent and self._delaying:
@@ -61,27 +84,41 @@ class TcpConnection:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._delaying = False
         self._sent = True
+        self.until = time.monotonic() + _SEND_S
         try:
             self._socket.sendall(data)
-        except BlockingIOError:
-            raise TimeoutError("peer does not read") from None
+        except OSError:
+            if self._overdue:
+                raise TimeoutError("peer does not read") from None
+            raise
+        self.until = math.inf
 
     def receive(self, seconds: float) -> bytes:
         if seconds <= 0:
             raise TimeoutError("no time left")
-        if not 0 <= self._seconds - seconds < _CLOSE_ENOUGH_S:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _interval(seconds))
-            self._seconds = seconds
+        self._limit(seconds, socket.SO_RCVTIMEO)
         self._sent = False
         self._reading = True
         try:
-            return self._socket.recv(_READ)
+            data = self._socket.recv(_READ)
         except BlockingIOError:
             raise TimeoutError("nothing received in time") from None
         finally:
             self._reading = False
             if self._closed:
                 self._socket.close()
+        self.until = math.inf
+        if self._overdue:
+            raise TimeoutError("nothing received in time")
+        return data
+
+    def _limit(self, seconds: float, option: int) -> None:
+        if seconds >= _EXACT_S:
+            self.until = time.monotonic() + seconds
+            seconds = 0.0
+        if seconds != self._timer:
+            self._socket.setsockopt(socket.SOL_SOCKET, option, _interval(seconds))
+            self._timer = seconds
 
     def close(self) -> None:
         if self._closed:
@@ -94,38 +131,52 @@ class TcpConnection:
         else:
             self._socket.close()
 
-    def interrupt(self) -> None:
-        """End both directions, so that a thread blocked in :meth:`receive` returns and closes."""
+    def interrupt(self, overdue: bool = False) -> None:
+        """End both directions, so that a thread blocked on it returns and closes."""
+        self._overdue = self._overdue or overdue
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
 
 
+def end_overdue(connections: Iterable[TcpConnection], now: float) -> None:
+    """Interrupt those on which somebody waits for longer than it may. ``now`` is monotonic s."""
+    for connection in connections:
+        if connection.until <= now:
+            connection.interrupt(overdue=True)
+
+
 def connect(
-    address: Address, port: int, interface: int, seconds: float, on_close: Callable[[TcpConnection], None]
+    address: Address,
+    port: int,
+    interface: int,
+    seconds: float,
+    opened: set[TcpConnection],
 ) -> TcpConnection:
-    """A connection to ``address``; a link-local one needs its ``interface``. Raises OSError."""
+    """A connection to ``address``; a link-local one needs its ``interface``. Raises OSError.
+
+    It is in ``opened`` from the start, so that it can be ended while it still connects.
+    """
     family = socket.AF_INET6 if type(address) is IPv6Address else socket.AF_INET
+    name = address_text(address)
     sock = socket.socket(family, socket.SOCK_STREAM)
+    connection = TcpConnection(sock, name, port, interface, opened.discard, delaying=True)
+    opened.add(connection)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _interval(seconds))
-        name = address_text(address)
-        sock.connect((name, port, 0, interface) if family == socket.AF_INET6 else (name, port))
-    except BlockingIOError:
-        sock.close()
-        raise TimeoutError(f"no connection in {seconds:.1f} s") from None
+        connection.connect((name, port, 0, interface) if family == socket.AF_INET6 else (name, port), seconds)
     except BaseException:
-        sock.close()
+        connection.close()
         raise
-    return TcpConnection(sock, name, port, interface, -1.0, on_close, delaying=True)
+    return connection
 
 
 class Acceptors:
     """Threads that accept a connection and serve it themselves, so that nothing is handed over.
 
     Two wait in accept when idle; when the last one gets a connection it starts another, up to
-    ``Limits.workers``. Above ``sessions`` or ``sessions_per_peer`` a connection is closed unread.
+    ``Limits.workers``. At that bound the oldest connection whose peer has not yet sent a whole message is
+    ended instead. Above ``sessions`` or ``sessions_per_peer`` a connection is closed unread.
     """
 
     def __init__(
@@ -147,17 +198,12 @@ class Acceptors:
         self._idle = 0
         self._surplus = 0
         self._running = True
-        self._open: set[TcpConnection] = set()
+        # In order of arrival.
+        self._open: dict[TcpConnection, None] = {}
         self._per_peer: dict[str, int] = {}
         self.refused = 0
-        first = limits.first_message_ms / 1000
-        # Inherited by every accepted socket; on the listener it makes idle threads look up.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _interval(first))
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _interval(first))
+        # Inherited by what accept returns.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A connection that never says anything costs the kernel a request, not us a thread.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, max(1, int(first)))
-        self._first = first
 
     def start(self) -> None:
         with self._lock:
@@ -181,10 +227,6 @@ class Acceptors:
             while self._running:
                 try:
                     sock, name = self._listener.accept()
-                except BlockingIOError:
-                    if self._retire():
-                        return
-                    continue
                 except OSError as error:
                     if self._running:
                         _log.warning("accept failed: %s", error)
@@ -207,22 +249,27 @@ class Acceptors:
                 return True
         return False
 
-    def shrink(self) -> None:
-        """Let half of the threads that are too many go. Call it about once a second."""
+    def upkeep(self, now: float) -> None:
+        """End what is overdue, and let half of the threads that are too many go as they wake."""
         with self._lock:
             self._surplus = (self._idle - _SPARE + 1) // 2 if self._idle > _SPARE else 0
+            connections = list(self._open)
+        end_overdue(connections, now)
 
     def _take(self, sock: socket.socket, name: tuple[str, int, int, int]) -> None:
         peer = name[0]
-        connection = TcpConnection(sock, peer, name[1], name[3], self._first, self._closed, delaying=False)
+        connection = TcpConnection(sock, peer, name[1], name[3], self._closed, delaying=False)
         with self._lock:
             mine = self._per_peer.get(peer, 0)
             allowed = len(self._open) < self._limits.sessions and mine < self._limits.sessions_per_peer
-            self._open.add(connection)
+            self._open[connection] = None
             self._per_peer[peer] = mine + 1
             self._idle -= 1
-            if not self._idle and len(self._threads) < self._limits.workers and self._running:
-                self._spawn()
+            if not self._idle and self._running:
+                if len(self._threads) < self._limits.workers:
+                    self._spawn()
+                else:
+                    self._dismiss_newcomer(connection)
         try:
             if allowed and self._running and self._admit(sock, name[3]):
                 self._serve(connection)
@@ -237,9 +284,15 @@ class Acceptors:
             with self._lock:
                 self._idle += 1
 
+    def _dismiss_newcomer(self, latest: TcpConnection) -> None:
+        for connection in self._open:
+            if connection.newcomer and connection is not latest:
+                connection.interrupt()
+                return
+
     def _closed(self, connection: TcpConnection) -> None:
         with self._lock:
-            self._open.discard(connection)
+            self._open.pop(connection, None)
             left = self._per_peer[connection.peer_name] - 1
             if left:
                 self._per_peer[connection.peer_name] = left
