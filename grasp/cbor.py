@@ -18,7 +18,7 @@ from typing import Any, Final
 import cbor2
 
 from grasp.errors import ErrorCode, LocalError, WireError
-from grasp.limits import MAX_DEPTH
+from grasp.limits import MAX_DEPTH, MAX_MESSAGE_SIZE
 
 Tag = cbor2.CBORTag
 
@@ -72,13 +72,24 @@ def decode(data: bytes) -> Any:
             allow_duplicate_keys=False,
             semantic_decoders=_INERT,
         )
-    except cbor2.CBORDecodeEOF:
-        raise Truncated("CBOR item is cut short") from None
     except Exception as error:
-        raise WireError(f"not valid CBOR: {str(error)[:80]}") from None
+        raise _fault(data, str(error)[:80]) from None
     if mark != _MARK_VALUE:
-        raise TrailingBytes("bytes after the CBOR item")
+        raise _fault(data, "ambiguous end")
     return item
+
+
+def _fault(data: bytes, reason: str) -> WireError:
+    """What is wrong with ``data``: a decoder that ran into the mark cannot tell."""
+    try:
+        end = Framer(MAX_MESSAGE_SIZE).end(data)
+    except WireError as error:
+        return error
+    if end is None:
+        return Truncated("CBOR item is cut short")
+    if end < len(data):
+        return TrailingBytes("bytes after the CBOR item")
+    return WireError(f"not valid CBOR: {reason}")
 
 
 def encode(value: Any) -> bytes:
@@ -132,12 +143,10 @@ class Framer:
         """
         at, wanted, size = self._at, self._open, len(buffer)
         started = at > 0
-        while not started or wanted:
+        while (not started or wanted) and at < size:
             started = True
-            if at >= size:
-                break
-            first = buffer[at]
-            if first == _BREAK:
+            items = 0
+            if buffer[at] == _BREAK:
                 if not wanted or wanted[-1] != _INDEFINITE:
                     raise WireError("break without an indefinite-length item")
                 wanted.pop()
@@ -145,23 +154,26 @@ class Framer:
             else:
                 head = self._head(buffer, at, size)
                 if head is None:
+                    started = at > 0
                     break
                 length, content, items = head
+                # A string in chunks is no level of nesting.
+                deepest = MAX_DEPTH + (buffer[at] in (0x5F, 0x7F))
                 at += length + content
-                if at > self._limit:
-                    raise WireError(f"message longer than {self._limit} bytes", ErrorCode.tooLong)
                 if items:
-                    if len(wanted) == MAX_DEPTH:
+                    if len(wanted) >= deepest:
                         raise WireError(f"nested deeper than {MAX_DEPTH}")
                     wanted.append(items)
-                    continue
-            while wanted and wanted[-1] != _INDEFINITE:
+            while not items and wanted and wanted[-1] != _INDEFINITE:
                 wanted[-1] -= 1
                 if wanted[-1]:
                     break
                 wanted.pop()
+            # What is still open takes a byte more at least.
+            if at + bool(wanted) > self._limit:
+                raise WireError(f"message longer than {self._limit} bytes", ErrorCode.tooLong)
         self._at = at
-        return at if started and not wanted and 0 < at <= size else None
+        return at if started and not wanted and at <= size else None
 
     def _head(self, buffer: bytes | bytearray, at: int, size: int) -> tuple[int, int, int] | None:
         """(bytes of the head, bytes of its string, items of its container), None while incomplete."""

@@ -283,9 +283,12 @@ class SessionIds:
     def release(self, session_id: int) -> None:
         self._own.discard(session_id)
 
-    def enter(self, peer: str, session_id: int) -> bool:
-        """Whether a request with this ID may open a session: not while the ID is active here (§2.8.6)."""
-        if session_id in self._own or (peer, session_id) in self._incoming:
+    def enter(self, peer: str, session_id: int, ourselves: bool = False) -> bool:
+        """Whether a request with this ID may open a session: not while the ID is active here (§2.8.6).
+
+        ``ourselves``: the peer is this node, so the ID is active at the other end of the same session.
+        """
+        if (session_id in self._own and not ourselves) or (peer, session_id) in self._incoming:
             return False
         self._incoming.add((peer, session_id))
         return True

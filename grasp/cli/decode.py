@@ -34,7 +34,7 @@ def decode(arguments: argparse.Namespace, output: Output) -> None:
             else:
                 _messages(_bytes(file), output, limit)
         except OSError as error:
-            raise LocalError(ErrorCode.badArgument, f"cannot read {arguments.source!r:.80}: {error}") from None
+            raise LocalError(ErrorCode.badArgument, f"cannot read {arguments.source!r:.80}: {error.strerror}") from None
 
 
 def _source(source: str) -> io.BufferedReader:
@@ -50,7 +50,7 @@ def _source(source: str) -> io.BufferedReader:
             return io.BufferedReader(io.BytesIO(source.encode()))
         if isinstance(error, FileNotFoundError | ValueError):
             raise LocalError(ErrorCode.badArgument, f"{source!r:.80} is neither a file nor hex digits") from None
-        raise LocalError(ErrorCode.badArgument, str(error)) from None
+        raise LocalError(ErrorCode.badArgument, f"cannot read {source!r:.80}: {error.strerror}") from None
 
 
 def _from_hex(text: str) -> bytes | None:

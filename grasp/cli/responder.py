@@ -21,8 +21,9 @@ from grasp.cli.nodes import (
 )
 from grasp.cli.output import Output, error_json, text_of
 from grasp.cli.values import JSON, value_to_json
+from grasp.constants import GRASP_DEF_MAX_SIZE
 from grasp.errors import ErrorCode, GraspError
-from grasp.wire import Objective
+from grasp.wire import Objective, encode_message, message
 
 
 def serve(arguments: argparse.Namespace, output: Output) -> None:
@@ -35,7 +36,10 @@ def serve(arguments: argparse.Namespace, output: Output) -> None:
             asa.register(value, ttl=arguments.ttl)
             asa.publish(value)
         else:
-            asa.register(Objective.negotiation(arguments.name), ttl=arguments.ttl)
+            offer = Objective.negotiation(arguments.name, arguments.negotiate)
+            # Better said now than in the middle of somebody's negotiation.
+            encode_message(message.Negotiation(message.UINT32_MAX, offer), GRASP_DEF_MAX_SIZE)
+            asa.register(offer, ttl=arguments.ttl)
             asa.on_negotiate(arguments.name, Responder(arguments.negotiate, events).answer)
         _run(arguments, output, node, events)
 

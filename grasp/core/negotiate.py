@@ -17,6 +17,7 @@ from grasp.core.registry import Registered
 from grasp.core.shared import Shared, milliseconds
 from grasp.errors import Declined, ErrorCode, GraspError, LocalError, PeerError, WireError
 from grasp.session import Agreed, NegotiationSession, Offer, Refused, State, Waiting
+from grasp.transport import Connection
 from grasp.wire import End, Invalid, Message, Negotiation, Objective, RequestNegotiation, Wait
 
 _log = logging.getLogger("grasp.core")
@@ -152,7 +153,7 @@ class Negotiations:
                 shared.counts["request queue full"] += 1
             elif len(channel.received_bytes) > registered.max_size:
                 shared.counts["request longer than its objective allows"] += 1
-            elif not shared.ids.enter(connection.peer_name, message.session_id):
+            elif not self._enter_id(connection, message.session_id):
                 shared.counts["session ID clash"] += 1
                 return False
             else:
@@ -167,6 +168,13 @@ class Negotiations:
         elif registered.handler is not None:
             self._serve(live, registered.handler, objective)
         return True
+
+    def _enter_id(self, connection: Connection, session_id: int) -> bool:
+        ids = self._shared.ids
+        if ids.enter(connection.peer_name, session_id):
+            return True
+        ourselves = self._shared.substrate.is_own(connection.peer)
+        return ourselves and ids.enter(connection.peer_name, session_id, ourselves=True)
 
     def _opened(self, registered: Registered, message: RequestNegotiation, channel: Channel) -> _Live:
         channel.limit_to(registered.max_size)

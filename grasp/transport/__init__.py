@@ -87,7 +87,8 @@ class Substrate(Protocol):
     def stop(self) -> None:
         """Close everything and wait for the threads. Idempotent."""
 
-    def is_member_interface(self, index: int) -> bool: ...
+    def is_own(self, address: Address) -> bool:
+        """Whether ``address`` is this node's."""
 
     def multicast(self, interface: int, data: bytes) -> bool:
         """Send to all GRASP neighbours on one interface; False if it could not be sent."""

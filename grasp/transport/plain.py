@@ -76,8 +76,9 @@ class PlainSubstrate:
     def address(self) -> Address | None:
         return self._address or next(iter(self._snapshot.routed), None)
 
-    def is_member_interface(self, index: int) -> bool:
-        return index in self._snapshot.interfaces
+    def is_own(self, address: Address) -> bool:
+        snapshot = self._snapshot
+        return address in snapshot.own or any(each.link_local == address for each in snapshot.interfaces.values())
 
     def start(self, receiver: Receiver) -> None:
         listener = None

@@ -104,7 +104,7 @@ def _drop_options(item: list[Any], length: int) -> None:
     """Discard options behind the items a message has (§2.8.2); anything else there breaks the CDDL."""
     for extra in item[length:]:
         if not _is_option(extra):
-            raise WireError(f"more than {length} items")
+            raise WireError("an item too many, or one out of place")
 
 
 def _initiator(field: Any) -> Address:
@@ -127,15 +127,15 @@ def _discovery(item: list[Any]) -> Discovery:
 def _response(item: list[Any]) -> Response:
     locators, divert, objective = [], None, None
     for field in item[4:]:
-        if is_locator(field):
+        if objective is not None:
+            _drop_options([field], 0)
+        elif is_locator(field):
             locators.append(locator_from_item(field))
         elif _is_option(field):
             if field[0] == OptionType.O_DIVERT and divert is None:
                 divert = Divert(tuple(locator_from_item(each) for each in field[1:]))
-        elif objective is None:
-            objective = objective_from_item(field)
         else:
-            raise WireError("more than one objective")
+            objective = objective_from_item(field)
     # The CDDL has one or the other; where a peer sends both, its own locators are the nearer answer.
     where = tuple(locators) if locators or divert is None else divert
     return Response(item[1], _initiator(item[2]), item[3], where, objective)
@@ -151,18 +151,31 @@ def _one_objective(kind: Callable[[int, Any], Any]) -> Callable[[list[Any]], Any
 
 
 def _end(item: list[Any]) -> End:
+    found: Accept | Decline | None = None
     for field in item[2:]:
         if not _is_option(field):
             raise WireError("not an option")
-        if field[0] == OptionType.O_ACCEPT:
-            if len(field) != 1:
-                raise WireError(f"accept option of {len(field)} items")
-            return End(item[1], Accept())
-        if field[0] == OptionType.O_DECLINE:
-            if len(field) > 2 or (len(field) == 2 and type(field[1]) is not str):
-                raise WireError("decline option must hold at most a text")
-            return End(item[1], Decline(field[1] if len(field) == 2 else None))
-    raise WireError("neither accept nor decline option")
+        if field[0] in _ENDINGS:
+            if found is not None:
+                raise WireError("more than one accept or decline option")
+            found = _ending(field)
+    if found is None:
+        raise WireError("neither accept nor decline option")
+    return End(item[1], found)
+
+
+def _ending(option: list[Any]) -> Accept | Decline:
+    if option[0] == _O_ACCEPT:
+        if len(option) != 1:
+            raise WireError(f"accept option of {len(option)} items")
+        return Accept()
+    if len(option) > 2 or (len(option) == 2 and type(option[1]) is not str):
+        raise WireError("decline option must hold at most a text")
+    return Decline(option[1] if len(option) == 2 else None)
+
+
+_O_ACCEPT = int(OptionType.O_ACCEPT)
+_ENDINGS = (_O_ACCEPT, int(OptionType.O_DECLINE))
 
 
 def _wait(item: list[Any]) -> Wait:

@@ -5,8 +5,13 @@ A relay does not know the objectives it forwards, so it neither decodes nor enco
 
 from __future__ import annotations
 
+from typing import Final
+
+from grasp.cbor import Framer, Truncated
 from grasp.constants import MessageType
 from grasp.errors import WireError
+
+_ARRAY: Final = 4
 
 
 def with_loop_count(data: bytes, loop_count: int) -> bytes:
@@ -24,6 +29,8 @@ def _loop_count_span(data: bytes) -> tuple[int, int]:
     at = _after_string(data, at)  # initiator
     if kind[-1] == MessageType.M_FLOOD:
         at = _after_head(data, at)  # ttl
+        while data[_after_head(data, at)] >> 5 != _ARRAY:
+            at = _after_item(data, at)  # an option that has no place in a flood (§2.8.2)
         at = _after_head(data, at)  # entry
     at = _after_head(data, at)  # objective
     at = _after_string(data, at)  # name
@@ -34,6 +41,13 @@ def _loop_count_span(data: bytes) -> tuple[int, int]:
 def _after_head(data: bytes, at: int) -> int:
     info = data[at] & 31
     return at + 1 if info < 24 or info == 31 else at + 1 + (1 << (info - 24))
+
+
+def _after_item(data: bytes, at: int) -> int:
+    length = Framer(len(data)).end(data[at:])
+    if length is None:
+        raise Truncated("CBOR item is cut short")
+    return at + length
 
 
 def _after_string(data: bytes, at: int) -> int:

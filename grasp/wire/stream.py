@@ -27,6 +27,11 @@ class MessageReader:
     def feed(self, data: bytes) -> None:
         self.buffer = self.buffer + data if self.buffer else data
 
+    @property
+    def pending(self) -> int:
+        """Bytes no message was made of yet."""
+        return len(self.buffer)
+
     def next(self) -> Message | None:
         """The next whole message; None while it is incomplete."""
         data = self.buffer
