@@ -142,7 +142,10 @@ class _Bounded:
         if not 0 <= size <= _LARGEST_BLOCK:
             raise ValueError(f"a block of {size} bytes")
         start, self._start = self._start[:size], self._start[size:]
-        return start + self._file.read(size - len(start))
+        data = start + self._file.read(size - len(start))
+        if data and len(data) < size:
+            raise ValueError(f"{size - len(data)} bytes are missing at its end")
+        return data
 
 
 def _packets(file: BinaryIO) -> Iterator[_Packet]:

@@ -21,6 +21,10 @@ _COLOURS: Final = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 
 _LONGEST: Final = 100_000
 """Characters of one text: above the largest message in hex, so it only stops what is not a message."""
 
+_PIECE: Final = 400
+"""Characters written at once. An unbuffered stdout (PYTHONUNBUFFERED) forgets what does not fit into a pipe in one
+go, and says nothing; below PIPE_BUF (pipe(7)) all fits or it raises."""
+
 
 def safe(text: str, limit: int = _LONGEST) -> str:
     """``text`` for a terminal, at most ``limit`` characters before escaping; ``…`` marks a cut."""
@@ -162,8 +166,10 @@ class Output:
 
 
 def _write_to(stream: TextIO, text: str) -> None:
+    line = text + "\n"
     try:
-        stream.write(text + "\n")
+        for start in range(0, len(line), _PIECE):
+            stream.write(line[start : start + _PIECE])
         stream.flush()
     except OSError as error:
         raise Unwritable(error) from None

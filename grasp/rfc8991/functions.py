@@ -220,7 +220,8 @@ class Functions:
     ) -> Stepped:
         """Returns errorcode, session_handle, proffered_objective, reason, as :meth:`request_negotiate` does.
 
-        The loop count that counts is the session's own, whatever ``objective`` has.
+        The loop count that counts is the session's own, whatever ``objective`` has. After
+        ``badArgument``, ``tooLong`` and ``busy`` nothing was sent and the session goes on.
         """
 
         def prepare() -> Callable[[], Stepped]:

@@ -1,0 +1,139 @@
+"""The same exchanges as bench.floor, on a grasp node.
+
+python -m bench.peer serve negotiate --interface eth0
+python -m bench.peer client negotiate --interface eth0 --sessions 20000 --clients 8
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import logging
+import signal
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import grasp
+
+NEGOTIATED = grasp.Objective.negotiation("EX3", ["NZD", 47])
+PUBLISHED = grasp.Objective.synchronization("EX2", ["Example 2 value=", 200])
+
+
+def offer(negotiation: grasp.Negotiation) -> None:
+    negotiation.propose(["NZD", 40])
+
+
+def listen(asa: grasp.ASA) -> None:
+    """Requests taken by listen_negotiate in a thread of the ASA's own."""
+    while True:
+        try:
+            offer(asa.listen("EX3"))
+        except grasp.PeerError:
+            continue
+        except grasp.LocalError:
+            return
+
+
+def serve(exchange: str, interface: str, threads: int) -> None:
+    """Answer until SIGTERM or the end of stdin. ``threads`` listen; 0 leaves the calling to the node."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    with grasp.Node([interface]) as node, node.register_asa("server") as asa:
+        asa.register(NEGOTIATED)
+        asa.register(PUBLISHED)
+        asa.publish(PUBLISHED)
+        if exchange == "negotiate" and not threads:
+            asa.on_negotiate("EX3", offer)
+        for _ in range(threads):
+            threading.Thread(target=listen, args=(asa,), daemon=True).start()
+        print(json.dumps({"port": node.port}), flush=True)
+        sys.stdin.read()
+
+
+def client(exchange: str, interface: str, sessions: int, clients: int) -> dict[str, float]:
+    """Run ``sessions`` sessions from ``clients`` threads; return what they took."""
+    with grasp.Node([interface]) as node, node.register_asa("client") as asa:
+        asa.register(NEGOTIATED)
+        objective = NEGOTIATED if exchange == "negotiate" else PUBLISHED
+        found: list[grasp.Discovered] = []
+        for _ in range(20):
+            found = found or asa.discover(objective.name, 500)
+        (peer,) = found
+
+        def negotiate() -> None:
+            with asa.negotiate(NEGOTIATED, peer) as negotiation:
+                negotiation.accept()
+
+        def synchronize() -> None:
+            asa.synchronize(PUBLISHED, peer)
+
+        def discover() -> None:
+            asa.discover("EX2", minimum_ttl=0)
+
+        ask = {"negotiate": negotiate, "synchronize": synchronize, "discover": discover}[exchange]
+        return run(ask, sessions, clients)
+
+
+def run(ask: Callable[[], None], sessions: int, clients: int) -> dict[str, float]:
+    durations: list[float] = []
+    refused: list[Exception] = []
+    tickets = itertools.repeat(None, sessions)
+    start = threading.Barrier(clients + 1)
+
+    def work() -> None:
+        clock = time.perf_counter
+        start.wait()
+        for _ in tickets:
+            begun = clock()
+            try:
+                ask()
+            except grasp.GraspError as error:
+                refused.append(error)
+            durations.append(clock() - begun)
+
+    workers = [threading.Thread(target=work) for _ in range(clients)]
+    for worker in workers:
+        worker.start()
+    start.wait()
+    begun = time.perf_counter()
+    for worker in workers:
+        worker.join()
+    elapsed = time.perf_counter() - begun
+    percentiles = statistics.quantiles(durations, n=100) if sessions > 1 else durations * 99
+    tenth = max(1, sessions // 10)
+    return {
+        "rate": round(sessions / elapsed, 1),
+        "seconds": round(elapsed, 3),
+        "p50_us": round(percentiles[49] * 1e6, 1),
+        "p99_us": round(percentiles[98] * 1e6, 1),
+        "first_tenth_us": round(statistics.median(durations[:tenth]) * 1e6, 1),
+        "last_tenth_us": round(statistics.median(durations[-tenth:]) * 1e6, 1),
+        "refused": len(refused),
+    }
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.ERROR)
+    parser = argparse.ArgumentParser(prog="python -m bench.peer", description=__doc__.partition("\n")[0])
+    roles = parser.add_subparsers(dest="role", required=True)
+    server = roles.add_parser("serve", help="answer until SIGTERM or the end of stdin")
+    server.add_argument("exchange", choices=["negotiate", "synchronize", "discover"])
+    server.add_argument("--interface", required=True)
+    server.add_argument("--threads", type=int, default=0)
+    caller = roles.add_parser("client", help="ask, and print the rate as JSON")
+    caller.add_argument("exchange", choices=["negotiate", "synchronize", "discover"])
+    caller.add_argument("--interface", required=True)
+    caller.add_argument("--sessions", type=int, default=10_000)
+    caller.add_argument("--clients", type=int, default=1)
+    args = parser.parse_args()
+    if args.role == "serve":
+        serve(args.exchange, args.interface, args.threads)
+    else:
+        print(json.dumps(client(args.exchange, args.interface, args.sessions, args.clients)))
+
+
+if __name__ == "__main__":
+    main()
