@@ -122,6 +122,18 @@ def unwrap(value: Any) -> Any:
     return value
 
 
+def copied(value: Any) -> Any:
+    """``value`` with arrays, maps and tags of its own, as deep as they go."""
+    kind = type(value)
+    if kind is list:
+        return [copied(each) for each in value]
+    if kind is dict:
+        return {key: copied(each) for key, each in value.items()}
+    if kind is Tag:
+        return Tag(value.tag, copied(value.value))
+    return value
+
+
 class Framer:
     """Finds the end of the first CBOR item of a growing buffer (RFC 8949 §3, Appendix C).
 

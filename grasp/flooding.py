@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from grasp.cbor import copied
 from grasp.constants import GRASP_DEF_TIMEOUT
 from grasp.discovery import Source
 from grasp.limits import Limits
@@ -81,7 +81,7 @@ class FloodCache:
                 self._remove(key)
             elif name is None or key[0] == name:
                 objective = entry.objective
-                found.append(replace(entry, objective=objective.with_value(copy.deepcopy(objective.value))))
+                found.append(replace(entry, objective=objective.with_value(copied(objective.value))))
         return found
 
     def expire(self, name: str, locator: Locator | None) -> bool:

@@ -41,6 +41,9 @@ class LocatorCache:
     ) -> list[Discovered]:
         """Remember a response; ``ttl`` ms, 0 for ten times GRASP_DEF_TIMEOUT (§2.8.5)."""
         expires = now + (ttl or _INDEFINITE_TTL) / 1000
+        locators = list(locators)
+        if not locators:
+            return []
         entries = self._entries.get(name)
         if entries is None:
             if len(self._entries) >= self._limits.cached_objectives:
@@ -61,8 +64,9 @@ class LocatorCache:
         return learnt
 
     def _make_room(self, now: float) -> None:
-        for name in [name for name in self._entries if not self.get(now, name)]:
-            self._entries.pop(name, None)
+        for name in list(self._entries):
+            # Looking drops what has expired.
+            self.get(now, name)
         if len(self._entries) >= self._limits.cached_objectives:
             last = {name: max(entry.expires for entry in each.values()) for name, each in self._entries.items()}
             del self._entries[min(last, key=last.__getitem__)]

@@ -6,7 +6,7 @@ methods build what is sent, :meth:`NegotiationSession.receive` judges what is re
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -179,7 +179,8 @@ class NegotiationSession:
 
     def withdraw(self) -> None:
         """Take back the last :meth:`step`: it could not be encoded, so nothing was sent."""
-        self.state, self.loop_count, self._proposed = self._withdrawn
+        if self.state is State.THEIRS:
+            self.state, self.loop_count, self._proposed = self._withdrawn
 
     def wait(self, milliseconds: int) -> Message:
         """M_WAIT (§2.8.9)."""
@@ -263,6 +264,7 @@ class SessionIds:
         self._random_id = random_id
         self._own: set[int] = set()
         self._incoming: set[tuple[str, int]] = set()
+        self._incoming_ids: Counter[int] = Counter()
         self._recent: deque[int] = deque()
         self._recent_set: set[int] = set()
         self._recent_limit = recent
@@ -271,7 +273,7 @@ class SessionIds:
         """An ID neither active here nor used lately; :meth:`release` it in the end."""
         while True:
             session_id = self._random_id()
-            if session_id not in self._own and session_id not in self._recent_set:
+            if not (session_id in self._own or session_id in self._recent_set or session_id in self._incoming_ids):
                 break
         self._own.add(session_id)
         if len(self._recent) == self._recent_limit:
@@ -291,10 +293,15 @@ class SessionIds:
         if (session_id in self._own and not ourselves) or (peer, session_id) in self._incoming:
             return False
         self._incoming.add((peer, session_id))
+        self._incoming_ids[session_id] += 1
         return True
 
     def leave(self, peer: str, session_id: int) -> None:
-        self._incoming.discard((peer, session_id))
+        if (peer, session_id) in self._incoming:
+            self._incoming.remove((peer, session_id))
+            self._incoming_ids[session_id] -= 1
+            if not self._incoming_ids[session_id]:
+                del self._incoming_ids[session_id]
 
     def active(self, session_id: int) -> bool:
         """Whether this node opened a session with the ID and has not ended it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from grasp.calls import Peer
@@ -12,7 +13,7 @@ from grasp.constants import F_DISC
 from grasp.core.channel import Channel
 from grasp.core.shared import Shared, milliseconds, peer_of
 from grasp.discovery import MS_PER_LOOP, Answer, DiscoveryRules, Ignore, Redirect, Relay, Source
-from grasp.errors import ErrorCode, LocalError, PeerError, WireError
+from grasp.errors import ErrorCode, GraspError, LocalError, PeerError, WireError
 from grasp.locators import Discovered
 from grasp.rates import TokenBucket, backoff
 from grasp.wire import (
@@ -31,7 +32,10 @@ from grasp.wire import (
 )
 
 _LONGEST_INTERVAL_S: Final = 10.0
-_UNREACHED: Final = frozenset({ErrorCode.sockErrNegRq, ErrorCode.sockErrSynRq, ErrorCode.noPeer, ErrorCode.noListener})
+_RETRY_AFTER_S: Final = (0.0, 0.05, 0.5)
+_UNREACHED: Final = frozenset(
+    {ErrorCode.sockErrNegRq, ErrorCode.sockErrSynRq, ErrorCode.noPeer, ErrorCode.noListener, ErrorCode.invalidLoc}
+)
 
 T = TypeVar("T")
 Quick = tuple[int, Channel, Message]
@@ -44,6 +48,7 @@ class _Search:
     def __init__(self, name: str, lock: threading.Lock) -> None:
         self.name = name
         self.session_ids: list[int] = []
+        self.initiators: set[Address] = set()
         self.found: dict[tuple[Locator, int], Discovered] = {}
         self.quick: Quick | None = None
         self.wants_quick = False
@@ -117,19 +122,18 @@ class Discoveries:
     ) -> T:
         """What ``attempt`` makes of the first peer that can be reached.
 
-        A locator that cannot is forgotten; when none is left discovery is made once more.
+        A locator that cannot is forgotten; when none is left discovery is made again, after a pause.
         """
-        failure: PeerError | None = None
-        tried: set[tuple[Locator, int]] = set()
-        for minimum_ttl in (1, 0):
+        failure: GraspError | None = None
+        for attempt_number, pause in enumerate(_RETRY_AFTER_S):
+            if failure is not None and time.monotonic() + pause < deadline:
+                time.sleep(pause)
+            minimum_ttl = 0 if attempt_number else 1
             left = max(0, int((deadline - time.monotonic()) * 1000))
             for found in self.discover(asa, objective, left, minimum_ttl, 1, None):
-                if (found.locator, found.interface) in tried:
-                    continue
-                tried.add((found.locator, found.interface))
                 try:
                     return attempt(peer_of(found))
-                except PeerError as error:
+                except GraspError as error:
                     if error.code not in _UNREACHED:
                         raise
                     failure = error
@@ -153,7 +157,12 @@ class Discoveries:
         search = _Search(objective.name, shared.lock)
         search.wants_quick = True
         wait = time.monotonic() + MS_PER_LOOP * objective.loop_count / 1000
-        self._run(search, objective, min(deadline, wait), lambda: bool(search.found or search.quick), rapid=True)
+        try:
+            self._run(search, objective, min(deadline, wait), lambda: bool(search.found or search.quick), rapid=True)
+        except LocalError as error:
+            # What does not fit into a multicast can still travel with a request.
+            if error.code is not ErrorCode.tooLong:
+                raise
         return search.quick
 
     def _run(
@@ -163,8 +172,8 @@ class Discoveries:
         intervals = backoff(MS_PER_LOOP * max(1, objective.loop_count) / 1000, _LONGEST_INTERVAL_S, shared.jitter)
         try:
             while True:
-                self._pace(search, deadline)
-                self._send(search, objective, rapid)
+                if self._pace(search, deadline):
+                    self._send(search, objective, rapid)
                 repeat = time.monotonic() + next(intervals)
                 with shared.lock:
                     while not done():
@@ -185,16 +194,19 @@ class Discoveries:
                         shared.ids.release(session_id)
                 self._account(search)
 
-    def _pace(self, search: _Search, deadline: float) -> None:
-        """Wait where discoveries of this objective went unanswered too often lately."""
+    def _pace(self, search: _Search, deadline: float) -> bool:
+        """Wait where discoveries of this objective went unanswered too often lately; False if for too long."""
         shared = self._shared
         with shared.lock:
             while (bucket := self._unanswered.get(search.name)) is not None:
                 shared.check_running()
                 now = time.monotonic()
-                if bucket.take(now) or now >= deadline:
-                    return
+                if bucket.take(now):
+                    return True
+                if now >= deadline:
+                    return False
                 search.changed.wait(min(bucket.delay(now), deadline - now))
+        return True
 
     def _account(self, search: _Search) -> None:
         if search.found or search.quick is not None:
@@ -225,6 +237,7 @@ class Discoveries:
                 continue
             data = encode_message(Discovery(session_id, initiator, objective), shared.limits.multicast_size)
             with shared.lock:
+                search.initiators.add(initiator)
                 self._rules.own(now, session_id, initiator)
             shared.substrate.multicast(interface.index, data)
 
@@ -246,7 +259,7 @@ class Discoveries:
                 self._learn(objective.name, message, channel.connection.interface)
         except (OSError, WireError):
             # No answer, as with a multicast that nobody answers.
-            pass
+            shared.check_running()
         finally:
             if channel is not None:
                 channel.close()
@@ -267,9 +280,10 @@ class Discoveries:
         if answer is None:
             return
         rapid = self._rapid_request(message) if isinstance(reaction, Answer) else None
-        task = (lambda: self._reply_rapidly(source, rapid)) if rapid else (lambda: self._reply(source, answer))
-        if not shared.tasks.submit(task):
-            shared.counts["discovery: too many to answer"] += 1
+        if rapid is None:
+            self._reply(source, answer)
+        elif not shared.tasks.submit(lambda: self._reply_rapidly(source, rapid)):
+            shared.counts["discovery: too many rapid requests"] += 1
 
     def asked(self, channel: Channel, message: Discovery) -> None:
         """A discovery by unicast (§2.5.4.2): as if by multicast, answered on its connection."""
@@ -281,8 +295,9 @@ class Discoveries:
                 answer = self._relayed_for(message, reaction)
             else:
                 answer = self._answer(message, source, reaction)
-            if answer is not None:
-                channel.send(answer, self._shared.limits.message_size)
+            data = _fitting(answer, self._shared.limits.message_size) if answer is not None else None
+            if data is not None:
+                channel.connection.send(data)
         except OSError:
             pass
         finally:
@@ -337,15 +352,10 @@ class Discoveries:
         return Channel(connection, limits.message_size)
 
     def _reply(self, source: Source, response: Response) -> None:
-        """An M_RESPONSE to where the multicast came from (§2.5.4.4, §2.8.5)."""
-        try:
-            channel = self._connect_back(source)
-            try:
-                channel.send(response, self._shared.limits.message_size)
-            finally:
-                channel.close()
-        except OSError:
-            self._shared.counts["discovery: asker not reached"] += 1
+        """An M_RESPONSE to where the multicast came from (§2.5.4.4, §2.8.5), with the locators that fit."""
+        data = _fitting(response, self._shared.limits.message_size)
+        if data is not None:
+            self._shared.substrate.reply(source, data)
 
     def _reply_rapidly(self, source: Source, request: RequestNegotiation | RequestSynchronization) -> None:
         try:
@@ -362,6 +372,7 @@ class Discoveries:
         deadline = time.monotonic() + max(1.0, MS_PER_LOOP * message.objective.loop_count / 1000)
         with shared.lock:
             search.session_ids.append(message.session_id)
+            search.initiators.add(message.initiator)
             self._searches[message.session_id] = search
         try:
             for index in reaction.interfaces:
@@ -384,6 +395,8 @@ class Discoveries:
         shared = self._shared
         with shared.lock:
             search = self._searches.get(message.session_id)
+            if search is not None and message.initiator not in search.initiators:
+                search = None
             asked = self._rules.asker(time.monotonic(), message)
         name = search.name if search is not None else asked.name if asked is not None else None
         if name is None or (message.objective is not None and message.objective.name != name):
@@ -398,8 +411,7 @@ class Discoveries:
         if asked is not None and search is None and routed:
             # The relay does not support it itself, so what it passes on is a Divert (§2.8.5).
             relayed = Response(message.session_id, message.initiator, message.ttl, Divert(routed))
-            if not shared.tasks.submit(lambda: self._reply(asked.source, relayed)):
-                shared.counts["discovery: too many to answer"] += 1
+            self._reply(asked.source, relayed)
 
     def _learn(self, name: str, message: Response, interface: int) -> list[Discovered]:
         usable = [each for each in message.locators if _usable(each, interface, message.diverted)]
@@ -427,6 +439,18 @@ class Discoveries:
         with self._shared.lock:
             for search in set(self._searches.values()):
                 search.changed.notify_all()
+
+
+def _fitting(response: Response, limit: int) -> bytes | None:
+    """``response`` in at most ``limit`` bytes, locators left out from the end; None if not even one fits."""
+    locators = response.locators
+    while locators:
+        where = Divert(locators) if response.diverted else locators
+        try:
+            return encode_message(replace(response, where=where), limit)
+        except LocalError:
+            locators = locators[:-1]
+    return None
 
 
 def _usable(locator: Locator, interface: int, diverted: bool) -> bool:

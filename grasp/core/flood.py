@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from ipaddress import IPv6Address
 from typing import Final
 
 from grasp.calls import FloodItem
+from grasp.cbor import copied
 from grasp.constants import GRASP_DEF_TIMEOUT
 from grasp.core.shared import Shared, milliseconds
 from grasp.discovery import Source
@@ -62,7 +62,7 @@ class Floods:
             ]
             self._arrived.notify_all()
         for handler, entry in wanted:
-            value = copy.deepcopy(entry.objective.value)
+            value = copied(entry.objective.value)
             own = TaggedObjective(
                 entry.objective.with_value(value), entry.locator, entry.interface, entry.initiator, entry.expires
             )
@@ -88,19 +88,23 @@ class Floods:
             session_id = shared.ids.new()
             shared.ids.release(session_id)
         entries = [(_with_value(item.objective), item.locator) for item in items]
+        locators = [item.locator for item in items]
         interfaces = shared.substrate.interfaces
         prepared = [
             (interface.index, *_message(session_id, initiator, ttl, entries, interface, shared.limits.multicast_size))
             for interface in interfaces
             if (initiator := shared.initiator(interface)) is not None
+            and (interface.link_local is not None or not any(map(_is_unspecified, locators)))
         ]
+        if not prepared:
+            # What could not be sent must not be cached either.
+            encode_message(_local(session_id, ttl, entries), shared.limits.multicast_size)
         now = time.monotonic()
         with shared.lock:
             for _, message, _ in prepared:
                 self._rules.own(now, session_id, message.initiator)
         sent = sum(shared.substrate.multicast(index, data) for index, _, data in prepared)
-        local = tuple(FloodEntry(copy.deepcopy(objective), locator) for objective, locator in entries)
-        self._store(now, Flood(session_id, shared.substrate.address or _UNSPECIFIED, ttl, local), 0)
+        self._store(now, _local(session_id, ttl, entries), 0)
         return sent
 
     def get(self, asa: int, name: str | None) -> list[TaggedObjective]:
@@ -147,6 +151,16 @@ def _with_value(objective: Objective) -> Objective:
     return objective if objective.has_value else objective.with_value(None)
 
 
+def _is_unspecified(locator: Locator | None) -> bool:
+    return isinstance(locator, IPv6Locator) and locator.address == _UNSPECIFIED
+
+
+def _local(session_id: int, ttl: int, items: Sequence[tuple[Objective, Locator | None]]) -> Flood:
+    """The flood as this node caches it: the ASAs that share the node hear it too."""
+    entries = [FloodEntry(objective.with_value(copied(objective.value)), locator) for objective, locator in items]
+    return Flood(session_id, _UNSPECIFIED, ttl, tuple(entries))
+
+
 def _message(
     session_id: int,
     initiator: Address,
@@ -160,13 +174,11 @@ def _message(
     A locator ``::`` becomes the link's own address and keeps the flood on the link (RFC 8991 §2.3.6), as
     does an initiator without routed address (RFC 8990 §2.5.6.2).
     """
-    local = [isinstance(locator, IPv6Locator) and locator.address == _UNSPECIFIED for _, locator in items]
+    local = [_is_unspecified(locator) for _, locator in items]
     on_link = initiator.is_link_local or any(local)
     entries = []
     for (objective, locator), is_local in zip(items, local, strict=True):
-        if is_local and isinstance(locator, IPv6Locator):
-            if interface.link_local is None:
-                raise LocalError(ErrorCode.invalidLoc, f"{interface.name} has no IPv6 link-local address")
+        if is_local and isinstance(locator, IPv6Locator) and interface.link_local is not None:
             locator = IPv6Locator(interface.link_local, locator.protocol, locator.port)
         entries.append(FloodEntry(objective.with_loop_count(1) if on_link else objective, locator))
     message = Flood(session_id, initiator, ttl, tuple(entries))

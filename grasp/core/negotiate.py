@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from grasp.calls import Peer, SessionHandle, Step
-from grasp.constants import GRASP_DEF_TIMEOUT
+from grasp.constants import GRASP_DEF_TIMEOUT, MessageType
 from grasp.core.channel import Channel
 from grasp.core.discover import Discoveries
 from grasp.core.registry import Registered
@@ -18,12 +18,16 @@ from grasp.core.shared import Shared, milliseconds
 from grasp.errors import Declined, ErrorCode, GraspError, LocalError, PeerError, WireError
 from grasp.session import Agreed, NegotiationSession, Offer, Refused, State, Waiting
 from grasp.transport import Connection
-from grasp.wire import End, Invalid, Message, Negotiation, Objective, RequestNegotiation, Wait
+from grasp.wire import End, Invalid, InvalidMessage, Message, Negotiation, Objective, RequestNegotiation, Wait
 
 _log = logging.getLogger("grasp.core")
 
 _DEFAULT: Final = GRASP_DEF_TIMEOUT
 _REASON_SHARE: Final = 8
+_INVALID: Final[dict[int | None, ErrorCode]] = {
+    MessageType.M_NEGOTIATE: ErrorCode.invalidNeg,
+    MessageType.M_END: ErrorCode.invalidEnd,
+}
 _SOCKET_ERRORS: Final[dict[type, ErrorCode]] = {
     RequestNegotiation: ErrorCode.sockErrNegRq,
     Negotiation: ErrorCode.sockErrNegStep,
@@ -113,6 +117,7 @@ class Negotiations:
         try:
             return self._shared.connect(peer, deadline, limit)
         except OSError as error:
+            self._shared.check_running()
             raise PeerError(ErrorCode.sockErrNegRq, f"{peer.locator}: {error}") from None
 
     def _rapid(
@@ -196,7 +201,8 @@ class Negotiations:
             handler(live.handle, objective)
         except GraspError as error:
             _log.info("negotiation of %s ended: %s", objective.name, error)
-        except Exception:
+        except BaseException:
+            # SystemExit too: a handler may not end the node's thread.
             _log.exception("the negotiation handler of %s failed", objective.name)
         finally:
             if not live.machine.ended:
@@ -336,7 +342,7 @@ class Negotiations:
         try:
             live.channel.send(message, live.limit)
         except OSError as error:
-            self._close(live)
+            self._close(live, check=True)
             raise PeerError(_SOCKET_ERRORS[type(message)], f"{live.machine.name}: {error}") from None
 
     def _await(self, live: _Live, deadline: float, first: Message | None = None) -> Step:
@@ -350,15 +356,16 @@ class Negotiations:
                     message, first = first, None
                 outcome = machine.receive(message)
             except TimeoutError:
-                self._close(live)
+                self._close(live, check=True)
                 raise PeerError(ErrorCode.noNegReply, f"{machine.name}: {live.handle.peer}") from None
             except OSError as error:
-                self._close(live)
+                self._close(live, check=True)
                 raise PeerError(ErrorCode.noPeer, f"{machine.name}: {live.handle.peer}: {error}") from None
             except WireError as error:
                 self._refuse(live.channel, machine.session_id, error.detail)
                 self._close(live)
-                raise PeerError(ErrorCode.CBORfail, f"{machine.name}: {error.detail}") from None
+                code = _INVALID.get(error.kind, ErrorCode.CBORfail) if isinstance(error, InvalidMessage) else error.code
+                raise PeerError(code, f"{machine.name}: {error.detail}") from None
             except PeerError as error:
                 if not isinstance(message, Invalid):
                     self._refuse(live.channel, machine.session_id, error.detail)
@@ -376,10 +383,15 @@ class Negotiations:
             if isinstance(outcome, Refused):
                 raise Declined(outcome.reason)
 
-    def _close(self, live: _Live) -> None:
+    def _close(self, live: _Live, check: bool = False) -> None:
+        """End it here. With ``check`` raises ``stopped`` or ``noSession`` if this node has ended it before."""
         live.machine.fail()
         with self._shared.lock:
+            if check:
+                self._shared.check_running()
             if self._sessions.pop(live.handle.number, None) is None:
+                if check:
+                    raise LocalError(ErrorCode.noSession, f"{live.machine.name}: was ended here")
                 return
             if live.handle.initiated:
                 self._shared.ids.release(live.handle.session_id)

@@ -125,6 +125,10 @@ def milliseconds(timeout: int, name: str = "timeout") -> int:
 def _resolve(locator: FQDNLocator) -> Address:
     import socket
 
-    found = socket.getaddrinfo(locator.name, locator.port, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(locator.name, locator.port, type=socket.SOCK_STREAM)
+    except ValueError as error:
+        # A label that is empty or too long, a NUL: no name at all.
+        raise OSError(f"{locator.name[:80]!r} is no domain name: {error}") from None
     found.sort(key=lambda each: each[0] != socket.AF_INET6)
     return address_from_text(str(found[0][4][0]))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import time
 
 from grasp.calls import Peer
+from grasp.cbor import copied
 from grasp.constants import F_NEG, F_NEG_DRY, F_SYNCH, GRASP_DEF_TIMEOUT
 from grasp.core.channel import Channel
 from grasp.core.discover import Discoveries
@@ -49,6 +49,7 @@ class Synchronizations:
     def _request(self, wanted: Objective, peer: Peer, deadline: float) -> Objective:
         shared = self._shared
         with shared.lock:
+            shared.check_running()
             limit = shared.registry.max_size(wanted.name)
             session_id = shared.ids.new()
         channel: Channel | None = None
@@ -60,11 +61,13 @@ class Synchronizations:
             except TimeoutError:
                 raise PeerError(ErrorCode.noSynchReply, f"{wanted.name}: {peer.locator}") from None
             except OSError as error:
+                shared.check_running()
                 raise PeerError(ErrorCode.noListener, f"{wanted.name}: {peer.locator}: {error}") from None
             except WireError as error:
-                raise PeerError(ErrorCode.CBORfail, f"{wanted.name}: {error.detail}") from None
+                raise PeerError(error.code, f"{wanted.name}: {error.detail}") from None
             return self._judge(wanted, session_id, message)
         except OSError as error:
+            shared.check_running()
             raise PeerError(ErrorCode.sockErrSynRq, f"{wanted.name}: {peer.locator}: {error}") from None
         finally:
             if channel is not None:
@@ -93,7 +96,7 @@ class Synchronizations:
         with shared.lock:
             shared.check_running()
             registered = self._synchronizable(asa, objective.name)
-        answer = Synchronization(0xFFFF_FFFF, objective.with_value(copy.deepcopy(objective.value)))
+        answer = Synchronization(0xFFFF_FFFF, objective.with_value(copied(objective.value)))
         encode_message(answer, registered.max_size)
         registered.published = answer.objective
 

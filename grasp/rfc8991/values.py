@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from grasp.calls import FloodItem, Peer, SessionHandle
+from grasp.cbor import copied
 from grasp.constants import F_DISC, F_NEG, F_NEG_DRY, F_SYNCH
 from grasp.errors import ErrorCode, LocalError
 from grasp.flooding import TaggedObjective
@@ -67,11 +67,7 @@ def objective_in(given: object) -> Objective:
     flags = F_DISC
     for name, bit in (("negotiate", F_NEG), ("dryrun", F_NEG_DRY), ("synch", F_SYNCH)):
         flags |= bit if flag_in(name, getattr(given, name)) else 0
-    try:
-        value = copy.deepcopy(given.value)
-    except Exception as error:
-        raise LocalError(ErrorCode.badArgument, f"value cannot be copied: {error}") from None
-    return Objective(given.name, flags, given.loop_count, value)
+    return Objective(given.name, flags, given.loop_count, copied(given.value))
 
 
 def synchronized_in(given: object) -> Objective:

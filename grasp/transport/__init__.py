@@ -93,5 +93,8 @@ class Substrate(Protocol):
     def multicast(self, interface: int, data: bytes) -> bool:
         """Send to all GRASP neighbours on one interface; False if it could not be sent."""
 
+    def reply(self, target: Source, data: bytes) -> None:
+        """Send one message to where a multicast came from (§2.5.4.4); best effort, never waits."""
+
     def connect(self, address: Address, port: int, interface: int, seconds: float) -> Connection:
         """Connect. Raises OSError."""

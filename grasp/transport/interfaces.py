@@ -69,7 +69,7 @@ def take_snapshot(wanted: tuple[str, ...] | None, ipv4: bool) -> Snapshot:
             is_loopback = bool(flags & _IFF_LOOPBACK)
             if not is_loopback and (flags & _USABLE != _USABLE or (wanted is not None and name not in wanted)):
                 continue
-            interface = _read(name, index)
+            interface = _read(name, index, ipv4)
             if interface is None:
                 continue
             own.update(interface.routed)
@@ -90,14 +90,14 @@ def _flags(query: socket.socket, name: str) -> int:
         return 0
 
 
-def _read(name: str, index: int) -> Interface | None:
+def _read(name: str, index: int, ipv4: bool) -> Interface | None:
     try:
         found = netifaces.ifaddresses(name)
     except (OSError, ValueError):
         # It went away since it was listed.
         return None
     sixes = [IPv6Address(each["addr"].partition("%")[0]) for each in found.get(netifaces.AF_INET6, ())]
-    fours = tuple(IPv4Address(each["addr"]) for each in found.get(netifaces.AF_INET, ()) if "addr" in each)
+    fours = tuple(IPv4Address(each["addr"]) for each in found.get(netifaces.AF_INET, ()) if ipv4 and "addr" in each)
     link_local = next((each for each in sixes if each.is_link_local), None)
     return Interface(name, index, link_local, tuple(each for each in sixes if not each.is_link_local), fours)
 

@@ -12,18 +12,20 @@ from typing import Final
 
 from grasp.errors import ErrorCode, LocalError
 from grasp.limits import Limits
-from grasp.transport import Connection, Receiver
+from grasp.transport import Connection, Receiver, Source
 from grasp.transport.interfaces import ChangeBell, Interface, Snapshot, take_snapshot
 from grasp.transport.multicast import MulticastSockets
+from grasp.transport.replies import Replies
 from grasp.transport.tcp import Acceptors, TcpConnection, connect, end_overdue
 from grasp.wire import Address, address_from_text
 
 _log = logging.getLogger("grasp.transport")
 
 _PORT_TRIES: Final = 64
-_POLL_MS: Final = 1_000
-_BUSY_POLL_MS: Final = 200
-_SETTLE_S: Final = 0.02
+_MAPPED: Final = "::ffff:"
+_IDLE_S: Final = 1.0
+_BUSY_S: Final = 0.2
+_SETTLE_S: Final = 0.01
 
 
 class PlainSubstrate:
@@ -92,8 +94,10 @@ class PlainSubstrate:
             raise LocalError(ErrorCode.noSocket, f"cannot open GRASP sockets: {error}") from error
         self._receiver = receiver
         self._running = True
-        self._acceptors = Acceptors(listener, receiver.connected, self._is_ours, self._limits, f"{self._name}-accept")
+        self._acceptors = Acceptors(listener, receiver.connected, self._arrival, self._limits, f"{self._name}-accept")
         self._wake, self._waker = socket.socketpair()
+        self._epoll = select.epoll()
+        self._replies = Replies(self._epoll, self._limits.tasks, self._limits.reply_connect_ms / 1000)
         self._refresh()
         if not self._snapshot.interfaces:
             wanted = "any interface" if self._wanted is None else ", ".join(self._wanted)
@@ -126,35 +130,57 @@ class PlainSubstrate:
             return listener, multicast
         raise AssertionError("unreachable")
 
-    def _is_ours(self, sock: socket.socket, scope: int) -> bool:
-        """Whether a connection came to a GRASP interface (§2.1); ``scope`` is that of a link-local peer."""
-        if self._wanted is None:
-            return True
+    def _arrival(self, sock: socket.socket, peer: str, scope: int) -> int | None:
+        """The interface a connection came to: 0 if its peer is routed, None if it is not one of GRASP's (§2.1).
+
+        ``scope`` is that of a link-local peer.
+        """
+        snapshot = self._snapshot
         if scope:
-            return scope in self._snapshot.interfaces
-        return address_from_text(sock.getsockname()[0]) in self._snapshot.own
+            return scope if scope in snapshot.interfaces else None
+        mapped = peer.startswith(_MAPPED)
+        if self._wanted is None and not mapped:
+            return 0
+        local = address_from_text(sock.getsockname()[0])
+        if self._wanted is not None and local not in snapshot.own:
+            return None
+        if mapped:
+            return next((index for index, each in snapshot.interfaces.items() if local in each.ipv4), 0)
+        return 0
 
     def _watch(self) -> None:
-        poll = select.poll()
-        poll.register(self._bell.fileno(), select.POLLIN)
-        poll.register(self._wake.fileno(), select.POLLIN)
+        bell, wake = self._bell.fileno(), self._wake.fileno()
+        for number in (bell, wake):
+            self._epoll.register(number, select.EPOLLIN)
+        upkeep = time.monotonic()
         while self._running:
-            busy = self._acceptors.open or self._outgoing
-            ready = {number for number, _ in poll.poll(_BUSY_POLL_MS if busy else _POLL_MS)}
-            if self._wake.fileno() in ready:
+            busy = self._acceptors.open or self._outgoing or len(self._replies)
+            ready = [number for number, _ in self._epoll.poll(_BUSY_S if busy else _IDLE_S)]
+            if wake in ready:
                 return
             try:
-                if self._bell.fileno() in ready:
-                    # One change rings several times; look once they are through.
-                    time.sleep(_SETTLE_S)
-                    self._bell.silence()
-                    self._refresh()
+                for number in ready:
+                    if number == bell:
+                        self._changed()
+                    else:
+                        self._replies.ready(number)
                 now = time.monotonic()
-                self._receiver.upkeep(now)
-                self._acceptors.upkeep(now)
-                end_overdue(list(self._outgoing), now)
+                if now >= upkeep:
+                    upkeep = now + _BUSY_S / 2
+                    self._receiver.upkeep(now)
+                    self._acceptors.upkeep(now)
+                    self._replies.expire(now)
+                    end_overdue(list(self._outgoing), now)
             except Exception:
                 _log.exception("upkeep failed")
+
+    def _changed(self) -> None:
+        # One change rings several times: look at the first ring, and again when they are through.
+        self._bell.silence()
+        self._refresh()
+        time.sleep(_SETTLE_S)
+        self._bell.silence()
+        self._refresh()
 
     def _refresh(self) -> None:
         with self._refresh_lock:
@@ -175,6 +201,10 @@ class PlainSubstrate:
         found = self._snapshot.interfaces.get(interface)
         return found is not None and self._running and self._multicast.send(found, data)
 
+    def reply(self, target: Source, data: bytes) -> None:
+        if self._running:
+            self._replies.send(time.monotonic(), target, data)
+
     def connect(self, address: Address, port: int, interface: int, seconds: float) -> Connection:
         if not self._running:
             raise OSError("substrate is stopped")
@@ -191,6 +221,7 @@ class PlainSubstrate:
         for connection in list(self._outgoing):
             connection.interrupt()
         self._acceptors.stop()
-        for each in (self._bell, self._wake, self._waker):
+        self._replies.close()
+        for each in (self._bell, self._wake, self._waker, self._epoll):
             each.close()
         self._snapshot = Snapshot({}, frozenset(), ())

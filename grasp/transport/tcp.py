@@ -183,13 +183,13 @@ class Acceptors:
         self,
         listener: socket.socket,
         serve: Callable[[TcpConnection], None],
-        admit: Callable[[socket.socket, int], bool],
+        arrival: Callable[[socket.socket, str, int], int | None],
         limits: Limits,
         name: str,
     ) -> None:
         self._listener = listener
         self._serve = serve
-        self._admit = admit
+        self._arrival = arrival
         self._limits = limits
         self._name = name
         self._lock = threading.Lock()
@@ -271,7 +271,9 @@ class Acceptors:
                 else:
                     self._dismiss_newcomer(connection)
         try:
-            if allowed and self._running and self._admit(sock, name[3]):
+            interface = self._arrival(sock, peer, name[3]) if allowed and self._running else None
+            if interface is not None:
+                connection.interface = interface
                 self._serve(connection)
             else:
                 self.refused += 1

@@ -37,11 +37,12 @@ from grasp.wire.objective import NO_VALUE, objective_from_item
 
 
 class InvalidMessage(WireError):
-    """CBOR that breaks the CDDL; ``session_id`` is the one it carried, if any."""
+    """CBOR that breaks the CDDL; ``session_id`` and ``kind`` are the ID and message type it carried, if any."""
 
-    def __init__(self, detail: str, session_id: int | None = None) -> None:
+    def __init__(self, detail: str, session_id: int | None = None, kind: int | None = None) -> None:
         super().__init__(detail)
         self.session_id = session_id
+        self.kind = kind
 
 
 class UnknownMessage(InvalidMessage):
@@ -86,7 +87,7 @@ def message_from_item(item: Any) -> Message:
         detail = error.detail
     # An M_INVALID is never answered with one (§2.8.12), so it needs no session ID here.
     session_id = None if item[0] == MessageType.M_INVALID else session_of(item)
-    raise InvalidMessage(f"{MessageType(item[0]).name}: {detail}", session_id)
+    raise InvalidMessage(f"{MessageType(item[0]).name}: {detail}", session_id, item[0])
 
 
 def session_of(item: Any) -> int | None:

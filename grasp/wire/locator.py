@@ -36,6 +36,9 @@ class IPv6Locator:
             raise LocalError(ErrorCode.invalidLoc, "the scope of a link-local address is not part of a locator")
         _check_endpoint(self.protocol, self.port)
 
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}"
+
     def to_item(self) -> list[Any]:
         return [int(OptionType.O_IPv6_LOCATOR), self.address.packed, self.protocol, self.port]
 
@@ -53,6 +56,9 @@ class IPv4Locator:
             raise LocalError(ErrorCode.invalidLoc, "address must be an ipaddress.IPv4Address")
         _check_endpoint(self.protocol, self.port)
 
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
+
     def to_item(self) -> list[Any]:
         return [int(OptionType.O_IPv4_LOCATOR), self.address.packed, self.protocol, self.port]
 
@@ -69,6 +75,9 @@ class FQDNLocator:
         if type(self.name) is not str or not self.name:
             raise LocalError(ErrorCode.invalidLoc, "a domain name must be a non-empty text")
         _check_endpoint(self.protocol, self.port)
+
+    def __str__(self) -> str:
+        return f"{self.name[:253]}:{self.port}"
 
     def to_item(self) -> list[Any]:
         return [int(OptionType.O_FQDN_LOCATOR), self.name, self.protocol, self.port]
@@ -89,6 +98,9 @@ class URILocator:
             IPPROTO_TCP if self.protocol is None else self.protocol,
             0 if self.port is None else self.port,
         )
+
+    def __str__(self) -> str:
+        return self.uri[:253]
 
     def to_item(self) -> list[Any]:
         return [int(OptionType.O_URI_LOCATOR), self.uri, self.protocol, self.port]

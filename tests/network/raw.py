@@ -25,6 +25,7 @@ M_INVALID = 99
 O_DIVERT, O_ACCEPT, O_DECLINE, O_IPV6, O_IPV4, O_FQDN, O_URI = range(100, 107)
 F_DISC, F_NEG, F_SYNCH, F_DRY = 1, 2, 4, 8
 NEG, SYN = F_DISC | F_NEG, F_DISC | F_SYNCH
+KINDS_ABOUT_SESSIONS = (M_REQ_NEG, M_REQ_SYN, M_NEGOTIATE, M_NEGOTIATE, M_END, M_WAIT, M_SYNCH, M_INVALID)
 TIMEOUT = 10.0
 
 INERT = {number: lambda content, _: content for number in (2, 28, 29, 35)}  # tags cbor2 would act upon

@@ -185,5 +185,6 @@ def test_a_flapping_interface_does_no_harm(lab, hosts, start):
     for n in range(30):
         b.delete_address(f"fd00::{n + 1:x}/64", "eth0")
     b.link_local("eth0")
+    assert eventually(lambda: [each["routed"] for each in other.info()["interfaces"].values()] == [[]])
     reachable(one, other, "flapping")
     assert eventually(lambda: other.threads() <= before[0] + 2 and other.descriptors() <= before[1] + 1)

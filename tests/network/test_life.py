@@ -100,7 +100,7 @@ def test_peers_of_open_negotiations_learn_of_a_stop_at_once(link, start):
     other.register("neg")
     other.serve("neg", [["hold", "never"]])
     one.register("neg")
-    future = one.begin("negotiate", "neg", 1, timeout=30_000)
+    future = one.begin("negotiate", "neg", 1, timeout=30_000, peer=[["fd00::b", 6, other.port], 0])
     assert eventually(lambda: other.served())
     stopping = other.begin("stop")
     before = time.monotonic()

@@ -193,18 +193,27 @@ class Cache(RuleBasedStateMachine):
     def _seconds(self) -> float:
         return self.now / 1000
 
-    @rule(seconds=st.integers(0, 6))
+    @rule(seconds=st.integers(0, 3))
     def wait(self, seconds: int) -> None:
         self.now += seconds * 1000
 
     @rule(
-        name=st.sampled_from(NAMES),
-        locator=st.sampled_from(ROUTED + NEARBY),
-        interface=st.sampled_from([LEFT, RIGHT]),
-        ttl=st.integers(1000, 9000),
-        diverted=st.booleans(),
+        entries=st.lists(
+            st.tuples(
+                st.sampled_from(NAMES),
+                st.sampled_from(ROUTED + NEARBY),
+                st.sampled_from([LEFT, RIGHT]),
+                st.integers(1000, 9000),
+                st.booleans(),
+            ),
+            max_size=4,
+        )
     )
-    def add(self, name: str, locator: Locator, interface: int, ttl: int, diverted: bool) -> None:
+    def add(self, entries: list[tuple[str, Locator, int, int, bool]]) -> None:
+        for entry in entries:
+            self._add(*entry)
+
+    def _add(self, name: str, locator: Locator, interface: int, ttl: int, diverted: bool) -> None:
         while self.now + ttl in self.taken:
             ttl += 1
         self.taken.add(self.now + ttl)
@@ -276,5 +285,5 @@ class Cache(RuleBasedStateMachine):
         assert {each.name for each in self.model if each.expires > self.now} <= set(self.cache.names())
 
 
-Cache.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Cache.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
 test_the_locator_cache_behaves_like_a_list = Cache.TestCase
