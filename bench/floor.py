@@ -45,7 +45,7 @@ def serve_synchronize(connection: socket.socket) -> None:
 
 
 def synchronize(connection: socket.socket, session: int) -> None:
-    connection.send(dumps([M_REQ_SYN, session, ["EX2", 5, 6]]))
+    connection.send(dumps([M_REQ_SYN, session, ["EX2", 5, 6, None]]))
     loads(connection.recv(LARGEST))
 
 

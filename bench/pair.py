@@ -49,30 +49,15 @@ def rates(exchange: str, clients: int, sessions: int, threads: int = 0) -> tuple
     """Median sessions per second of grasp and of the floor, and what each run of grasp said."""
     floor: list[float] = []
     ours: list[dict[str, Any]] = []
-    count, many = str(sessions), str(clients)
-    with two_hosts() as (client, client_end, server, server_end):
-        with (
-            served(server, "bench.floor", "serve", exchange, "--threads", many) as port,
-            served(server, "bench.peer", "serve", exchange, "--interface", server_end, "--threads", str(threads)),
-        ):
-            for _ in range(ROUNDS):
-                bare = asked(
-                    client, "bench.floor", "client", exchange, "fd00:b::2", "--port", str(port),
-                    "--sessions", count, "--clients", many,
-                )  # fmt: skip
-                floor.append(bare["rate"])
-                ours.append(
-                    asked(
-                        client,
-                        "bench.peer",
-                        "client",
-                        exchange,
-                        "--interface",
-                        client_end,
-                        "--sessions",
-                        count,
-                        "--clients",
-                        many,
-                    )  # fmt: skip
-                )
+    load = ("--sessions", str(sessions), "--clients", str(clients))
+    with (
+        two_hosts() as (client, client_end, server, server_end),
+        served(server, "bench.floor", "serve", exchange, "--threads", str(clients)) as port,
+        served(server, "bench.peer", "serve", exchange, "--interface", server_end, "--threads", str(threads)),
+    ):
+        bare = ("bench.floor", "client", exchange, "fd00:b::2", "--port", str(port), *load)
+        grasp = ("bench.peer", "client", exchange, "--interface", client_end, *load)
+        for _ in range(ROUNDS):
+            floor.append(asked(client, *bare)["rate"])
+            ours.append(asked(client, *grasp))
     return statistics.median(each["rate"] for each in ours), statistics.median(floor), ours

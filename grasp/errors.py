@@ -118,8 +118,13 @@ class GraspError(Exception):
         self.code = code
         self.detail = detail
 
-    def __reduce__(self) -> tuple[type[GraspError], tuple[ErrorCode, str]]:
-        return type(self), (self.code, self.detail)
+    def __reduce__(self) -> tuple[object, ...]:
+        # Made anew without __init__, whose arguments differ from class to class.
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[GraspError], args: tuple[object, ...]) -> GraspError:
+    return kind.__new__(kind, *args)
 
 
 class LocalError(GraspError):
@@ -136,9 +141,6 @@ class WireError(PeerError):
     def __init__(self, detail: str, code: ErrorCode = ErrorCode.CBORfail) -> None:
         super().__init__(code, detail)
 
-    def __reduce__(self) -> tuple[type[GraspError], tuple[str, ErrorCode]]:  # type: ignore[override]
-        return type(self), (self.detail, self.code)
-
 
 class Declined(PeerError):
     """The peer ended the negotiation with O_DECLINE; ``reason`` is its text, maybe empty."""
@@ -146,6 +148,3 @@ class Declined(PeerError):
     def __init__(self, reason: str = "") -> None:
         super().__init__(ErrorCode.declined, reason)
         self.reason = reason
-
-    def __reduce__(self) -> tuple[type[GraspError], tuple[str]]:  # type: ignore[override]
-        return type(self), (self.reason,)

@@ -75,7 +75,8 @@ class Limits:
             value = getattr(self, field.name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"Limits.{field.name} must be a positive integer, not {value!r}")
-        if self.seen <= 2 * GRASP_DEF_TIMEOUT // 1000 * (self.relay_rate + 1):
+        # A full bucket, and then the rate.
+        if self.seen <= self.relay_rate * (1 + 2 * GRASP_DEF_TIMEOUT // 1000):
             raise ValueError("Limits.seen must exceed what relay_rate uses in twice GRASP_DEF_TIMEOUT (§2.5.6.2)")
         if self.message_size > MAX_MESSAGE_SIZE:
             raise ValueError(f"Limits.message_size must not exceed {MAX_MESSAGE_SIZE} bytes")

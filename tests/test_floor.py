@@ -13,7 +13,7 @@ from lab import Capture
 
 EXCHANGES = {
     "negotiate": [[3, ["EX3", 3, 6, ["NZD", 47]]], [5, ["EX3", 3, 5, ["NZD", 40]]], [6, [101]]],
-    "synchronize": [[4, ["EX2", 5, 6]], [8, ["EX2", 5, 6, ["Example 2 value=", 200]]]],
+    "synchronize": [[4, ["EX2", 5, 6, None]], [8, ["EX2", 5, 6, ["Example 2 value=", 200]]]],
 }
 
 

@@ -16,9 +16,10 @@ from grasp.core.channel import Channel
 from grasp.core.discover import Discoveries
 from grasp.core.flood import Floods
 from grasp.core.negotiate import Negotiations
+from grasp.core.search import Searches
 from grasp.core.shared import Shared
 from grasp.core.synchronize import Synchronizations
-from grasp.discovery import Source
+from grasp.discovery import DiscoveryRules, Source
 from grasp.errors import ErrorCode, LocalError, WireError
 from grasp.limits import Limits
 from grasp.transport import Connection, Substrate
@@ -91,12 +92,14 @@ class Core:
             require_security,
             name,
         )
-        self._discoveries = Discoveries(self._shared, self._serve)
-        self._negotiations = Negotiations(self._shared, self._discoveries)
-        self._synchronizations = Synchronizations(self._shared, self._discoveries)
+        rules = DiscoveryRules(self.limits, self._shared.locators)
+        self._searches = Searches(self._shared, rules)
+        self._discoveries = Discoveries(self._shared, rules, self._searches, self._serve)
+        self._negotiations = Negotiations(self._shared, self._searches)
+        self._synchronizations = Synchronizations(self._shared, self._searches)
         self._floods = Floods(self._shared)
         # The calls that one part answers alone.
-        self.discover = self._discoveries.discover
+        self.discover = self._searches.discover
         self.request_negotiate = self._negotiations.request
         self.listen_negotiate = self._negotiations.listen
         self.serve_negotiate = self._negotiations.serve
@@ -129,7 +132,7 @@ class Core:
         if not self._shared.running:
             return
         self._shared.running = False
-        for part in (self._discoveries, self._floods, self._negotiations):
+        for part in (self._searches, self._floods, self._negotiations):
             part.stop()
         self._shared.substrate.stop()
         self._shared.tasks.stop()
@@ -204,7 +207,7 @@ class Core:
             self._discoveries.asked(channel, message)
             return True
         elif isinstance(message, _SESSION_STEPS):
-            if self._discoveries.rapid_answered(channel, message):
+            if self._searches.rapid_answered(channel, message):
                 return True
             raise InvalidMessage(f"{type(message).__name__} without a session", message.session_id)
         elif isinstance(message, Flood):

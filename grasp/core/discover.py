@@ -1,280 +1,48 @@
-"""Discovery: searching, answering and relaying (RFC 8990 §2.5.4; RFC 8991 §2.3.4)."""
+"""Discovery: answering and relaying it (RFC 8990 §2.5.4)."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, TypeVar
 
-from grasp.calls import Peer
-from grasp.constants import F_DISC
 from grasp.core.channel import Channel
-from grasp.core.shared import Shared, milliseconds, peer_of
-from grasp.discovery import MS_PER_LOOP, Answer, DiscoveryRules, Ignore, Redirect, Relay, Source
-from grasp.errors import ErrorCode, GraspError, LocalError, PeerError, WireError
+from grasp.core.search import Searches
+from grasp.core.shared import Shared
+from grasp.discovery import Answer, DiscoveryRules, Ignore, Redirect, Relay, Source
+from grasp.errors import LocalError
 from grasp.locators import Discovered
-from grasp.rates import TokenBucket, backoff
 from grasp.wire import (
-    Address,
     Discovery,
     Divert,
-    IPv4Locator,
-    IPv6Locator,
-    Locator,
-    Message,
-    Objective,
     RequestNegotiation,
     RequestSynchronization,
     Response,
     encode_message,
 )
 
-_LONGEST_INTERVAL_S: Final = 10.0
-_RETRY_AFTER_S: Final = (0.0, 0.05, 0.5)
-_UNREACHED: Final = frozenset(
-    {ErrorCode.sockErrNegRq, ErrorCode.sockErrSynRq, ErrorCode.noPeer, ErrorCode.noListener, ErrorCode.invalidLoc}
-)
-
-T = TypeVar("T")
-Quick = tuple[int, Channel, Message]
-"""Session ID, connection and first message of an answer in rapid mode."""
-
-
-class _Search:
-    """A discovery this node waits for, and the session IDs it has used."""
-
-    def __init__(self, name: str, lock: threading.Lock) -> None:
-        self.name = name
-        self.session_ids: list[int] = []
-        self.initiators: set[Address] = set()
-        self.found: dict[tuple[Locator, int], Discovered] = {}
-        self.quick: Quick | None = None
-        self.wants_quick = False
-        self.changed = threading.Condition(lock)
-
 
 class Discoveries:
-    """All discoveries of a core, those it starts and those it is asked."""
+    """A core's part in the discoveries of others."""
 
     def __init__(
         self,
         shared: Shared,
+        rules: DiscoveryRules,
+        searches: Searches,
         serve: Callable[[Channel, RequestNegotiation | RequestSynchronization], None],
     ) -> None:
         self._shared = shared
+        self._rules = rules
+        self._searches = searches
         self._serve = serve
-        self._rules = DiscoveryRules(shared.limits, shared.locators)
-        self._searches: dict[int, _Search] = {}
-        self._unanswered: dict[str, TokenBucket] = {}
-
-    # -- as initiator
-
-    def discover(
-        self,
-        asa: int,
-        objective: Objective,
-        timeout: int,
-        minimum_ttl: int,
-        count: int | None,
-        peer: Peer | None = None,
-    ) -> list[Discovered]:
-        """Locators known or found: as soon as there are ``count``, or all within ``timeout`` ms."""
-        shared = self._shared
-        deadline = time.monotonic() + milliseconds(timeout) / 1000
-        milliseconds(minimum_ttl, "minimum_ttl")
-        if count is not None and (type(count) is not int or count < 1):
-            raise LocalError(ErrorCode.badArgument, f"count must be 1 or more, or None, not {count!r:.40}")
-        with shared.lock:
-            shared.check_running()
-            shared.registry.check_asa(asa)
-            shared.locators.drop_below(time.monotonic(), objective.name, minimum_ttl)
-        if peer is not None:
-            self._ask(objective, peer, deadline)
-        known = self._known(asa, objective.name)
-        if timeout == 0 or peer is not None or (count is not None and len(known) >= count):
-            return known
-        search = _Search(objective.name, shared.lock)
-        search.found = {(each.locator, each.interface): each for each in known}
-        self._run(search, objective, deadline, lambda: count is not None and len(search.found) >= count)
-        return self._known(asa, objective.name) or list(search.found.values())
-
-    def _known(self, asa: int, name: str) -> list[Discovered]:
-        shared = self._shared
-        with shared.lock:
-            registered = shared.registry.discoverable(name, except_asa=asa)
-            found = shared.locators.get(time.monotonic(), name)
-        if registered is None:
-            return found
-        interface = next((each.index for each in shared.substrate.interfaces), 0)
-        expires = time.monotonic() + registered.registration.ttl / 1000
-        own = shared.own_locators(interface, registered.registration.local)
-        return [Discovered(each, interface, expires, False) for each in own] + found
-
-    def with_some_peer(
-        self,
-        asa: int,
-        objective: Objective,
-        deadline: float,
-        attempt: Callable[[Peer], T],
-        none_found: ErrorCode = ErrorCode.noDiscReply,
-    ) -> T:
-        """What ``attempt`` makes of the first peer that can be reached.
-
-        A locator that cannot is forgotten; when none is left discovery is made again, after a pause.
-        """
-        failure: GraspError | None = None
-        for attempt_number, pause in enumerate(_RETRY_AFTER_S):
-            if failure is not None and time.monotonic() + pause < deadline:
-                time.sleep(pause)
-            minimum_ttl = 0 if attempt_number else 1
-            left = max(0, int((deadline - time.monotonic()) * 1000))
-            for found in self.discover(asa, objective, left, minimum_ttl, 1, None):
-                try:
-                    return attempt(peer_of(found))
-                except GraspError as error:
-                    if error.code not in _UNREACHED:
-                        raise
-                    failure = error
-                    with self._shared.lock:
-                        self._shared.locators.forget(objective.name, found.locator)
-            if failure is None:
-                raise PeerError(none_found, objective.name)
-        assert failure is not None
-        raise failure
-
-    def rapid(self, asa: int, objective: Objective, deadline: float) -> Quick | None:
-        """The first answer to a discovery that carries the request itself (§2.5.4.5); None if only
-        ordinary responses came, or nothing within the first interval.
-
-        The session ID stays in use if there is an answer.
-        """
-        shared = self._shared
-        with shared.lock:
-            shared.check_running()
-            shared.registry.check_asa(asa)
-        search = _Search(objective.name, shared.lock)
-        search.wants_quick = True
-        wait = time.monotonic() + MS_PER_LOOP * objective.loop_count / 1000
-        try:
-            self._run(search, objective, min(deadline, wait), lambda: bool(search.found or search.quick), rapid=True)
-        except LocalError as error:
-            # What does not fit into a multicast can still travel with a request.
-            if error.code is not ErrorCode.tooLong:
-                raise
-        return search.quick
-
-    def _run(
-        self, search: _Search, objective: Objective, deadline: float, done: Callable[[], bool], rapid: bool = False
-    ) -> None:
-        shared = self._shared
-        intervals = backoff(MS_PER_LOOP * max(1, objective.loop_count) / 1000, _LONGEST_INTERVAL_S, shared.jitter)
-        try:
-            while True:
-                if self._pace(search, deadline):
-                    self._send(search, objective, rapid)
-                repeat = time.monotonic() + next(intervals)
-                with shared.lock:
-                    while not done():
-                        shared.check_running()
-                        now = time.monotonic()
-                        until = deadline if search.found or rapid else min(repeat, deadline)
-                        if now >= until:
-                            break
-                        search.changed.wait(until - now)
-                if done() or time.monotonic() >= deadline:
-                    return
-        finally:
-            with shared.lock:
-                kept = search.quick[0] if search.quick is not None else None
-                for session_id in search.session_ids:
-                    del self._searches[session_id]
-                    if session_id != kept:
-                        shared.ids.release(session_id)
-                self._account(search)
-
-    def _pace(self, search: _Search, deadline: float) -> bool:
-        """Wait where discoveries of this objective went unanswered too often lately; False if for too long."""
-        shared = self._shared
-        with shared.lock:
-            while (bucket := self._unanswered.get(search.name)) is not None:
-                shared.check_running()
-                now = time.monotonic()
-                if bucket.take(now):
-                    return True
-                if now >= deadline:
-                    return False
-                search.changed.wait(min(bucket.delay(now), deadline - now))
-        return True
-
-    def _account(self, search: _Search) -> None:
-        if search.found or search.quick is not None:
-            self._unanswered.pop(search.name, None)
-            return
-        limits = self._shared.limits
-        while len(self._unanswered) >= limits.cached_objectives:
-            del self._unanswered[next(iter(self._unanswered))]
-        rate = limits.discovery_rate
-        self._unanswered.setdefault(search.name, TokenBucket(rate, rate))
-
-    def _send(self, search: _Search, objective: Objective, rapid: bool) -> None:
-        """One M_DISCOVERY on every interface, with a session ID of its own (§2.5.4.3)."""
-        shared = self._shared
-        if not shared.secure_enough:
-            return
-        if not rapid:
-            # Without a value nobody takes it for rapid mode.
-            objective = Objective(objective.name, objective.flags | F_DISC, max(1, objective.loop_count))
-        with shared.lock:
-            session_id = shared.ids.new()
-            search.session_ids.append(session_id)
-            self._searches[session_id] = search
-        now = time.monotonic()
-        for interface in shared.substrate.interfaces:
-            initiator = shared.initiator(interface)
-            if initiator is None:
-                continue
-            data = encode_message(Discovery(session_id, initiator, objective), shared.limits.multicast_size)
-            with shared.lock:
-                search.initiators.add(initiator)
-                self._rules.own(now, session_id, initiator)
-            shared.substrate.multicast(interface.index, data)
-
-    def _ask(self, objective: Objective, peer: Peer, deadline: float) -> None:
-        """A unicast discovery (§2.5.4.2): the response comes on the same connection."""
-        shared = self._shared
-        with shared.lock:
-            session_id = shared.ids.new()
-        channel: Channel | None = None
-        try:
-            initiator = next((each for each in map(shared.initiator, shared.substrate.interfaces) if each), None)
-            if initiator is None:
-                raise LocalError(ErrorCode.noInterface, "no interface has an address yet")
-            question = Objective(objective.name, objective.flags | F_DISC, max(1, objective.loop_count))
-            channel = shared.connect(peer, deadline, shared.limits.message_size)
-            channel.send(Discovery(session_id, initiator, question), shared.limits.message_size)
-            message = channel.receive(deadline)
-            if isinstance(message, Response) and message.session_id == session_id:
-                self._learn(objective.name, message, channel.connection.interface)
-        except (OSError, WireError):
-            # No answer, as with a multicast that nobody answers.
-            shared.check_running()
-        finally:
-            if channel is not None:
-                channel.close()
-            with shared.lock:
-                shared.ids.release(session_id)
-
-    # -- as responder and relay
 
     def received(self, message: Discovery, data: bytes, source: Source) -> None:
         """A discovery by multicast."""
         reaction = self._react(message, data, source)
         shared = self._shared
         if isinstance(reaction, Relay):
-            for index in reaction.interfaces:
-                shared.substrate.multicast(index, reaction.data)
+            self._relay(reaction)
             return
         answer = self._answer(message, source, reaction)
         if answer is None:
@@ -307,7 +75,7 @@ class Discoveries:
         shared = self._shared
         interfaces = [each.index for each in shared.substrate.interfaces]
         with shared.lock:
-            if message.session_id in self._searches:
+            if self._searches.own(message):
                 return Ignore("our own")
             supported = shared.registry.discoverable(message.objective.name) is not None
             reaction = self._rules.received(time.monotonic(), message, data, source, supported, interfaces)
@@ -318,9 +86,7 @@ class Discoveries:
     def _answer(self, message: Discovery, source: Source, reaction: Answer | Redirect | Ignore) -> Response | None:
         shared = self._shared
         if isinstance(reaction, Redirect):
-            ttl = int((min(each.expires for each in reaction.entries) - time.monotonic()) * 1000)
-            locators = tuple(each.locator for each in reaction.entries)
-            return Response(message.session_id, message.initiator, max(1, ttl), Divert(locators)) if ttl > 0 else None
+            return _diverted(message, reaction.entries)
         if isinstance(reaction, Ignore):
             return None
         with shared.lock:
@@ -367,78 +133,45 @@ class Discoveries:
 
     def _relayed_for(self, message: Discovery, reaction: Relay) -> Response | None:
         """Relay a unicast discovery and wait for the first response on its behalf."""
-        shared = self._shared
-        search = _Search(message.objective.name, shared.lock)
-        deadline = time.monotonic() + max(1.0, MS_PER_LOOP * message.objective.loop_count / 1000)
-        with shared.lock:
-            search.session_ids.append(message.session_id)
-            search.initiators.add(message.initiator)
-            self._searches[message.session_id] = search
-        try:
-            for index in reaction.interfaces:
-                shared.substrate.multicast(index, reaction.data)
-            with shared.lock:
-                while not search.found and (left := deadline - time.monotonic()) > 0 and shared.running:
-                    search.changed.wait(left)
-                found = [each for each in search.found.values() if not each.link_local]
-        finally:
-            with shared.lock:
-                self._searches.pop(message.session_id, None)
-        if not found:
-            return None
-        ttl = int((min(each.expires for each in found) - time.monotonic()) * 1000)
-        where = Divert(tuple(each.locator for each in found))
-        return Response(message.session_id, message.initiator, max(1, ttl), where)
+        found = self._searches.on_behalf(message, lambda: self._relay(reaction))
+        routed = tuple(each for each in found if not each.link_local)
+        return _diverted(message, routed) if routed else None
+
+    def _relay(self, reaction: Relay) -> None:
+        for index in reaction.interfaces:
+            self._shared.substrate.multicast(index, reaction.data)
 
     def responded(self, channel: Channel, message: Response) -> None:
         """An M_RESPONSE, to a search of this node or to a discovery it has relayed."""
         shared = self._shared
         with shared.lock:
-            search = self._searches.get(message.session_id)
-            if search is not None and message.initiator not in search.initiators:
-                search = None
+            wanted = self._searches.waiting(message)
             asked = self._rules.asker(time.monotonic(), message)
-        name = search.name if search is not None else asked.name if asked is not None else None
+        name = wanted if wanted is not None else asked.name if asked is not None else None
         if name is None or (message.objective is not None and message.objective.name != name):
             shared.counts["unsolicited response"] += 1
             return
-        learnt = self._learn(name, message, channel.connection.interface)
-        if search is not None:
-            with shared.lock:
-                search.found.update({(each.locator, each.interface): each for each in learnt})
-                search.changed.notify_all()
+        learnt = self._searches.learn(name, message, channel.connection.interface)
+        if wanted is not None:
+            self._searches.found(message, learnt)
+            return
         routed = tuple(each.locator for each in learnt if not each.link_local)
-        if asked is not None and search is None and routed:
+        if asked is not None and routed:
             # The relay does not support it itself, so what it passes on is a Divert (§2.8.5).
             relayed = Response(message.session_id, message.initiator, message.ttl, Divert(routed))
             self._reply(asked.source, relayed)
-
-    def _learn(self, name: str, message: Response, interface: int) -> list[Discovered]:
-        usable = [each for each in message.locators if _usable(each, interface, message.diverted)]
-        shared = self._shared
-        with shared.lock:
-            return shared.locators.add(time.monotonic(), name, usable, interface, message.ttl, message.diverted)
-
-    def rapid_answered(self, channel: Channel, message: Message) -> bool:
-        """The first step of an answer in rapid mode; False if nobody waits for it."""
-        with self._shared.lock:
-            session_id: int | None = getattr(message, "session_id", None)
-            search = self._searches.get(session_id) if session_id is not None else None
-            if search is None or session_id is None or not search.wants_quick or search.quick is not None:
-                return False
-            search.quick = (session_id, channel, message)
-            search.changed.notify_all()
-            return True
 
     def interfaces_changed(self, gone: frozenset[int]) -> None:
         with self._shared.lock:
             for index in gone:
                 self._shared.locators.forget_interface(index)
 
-    def stop(self) -> None:
-        with self._shared.lock:
-            for search in set(self._searches.values()):
-                search.changed.notify_all()
+
+def _diverted(message: Discovery, entries: tuple[Discovered, ...]) -> Response:
+    """A Divert to ``entries``, valid as long as all of them are."""
+    ttl = int((min(each.expires for each in entries) - time.monotonic()) * 1000)
+    where = Divert(tuple(each.locator for each in entries))
+    return Response(message.session_id, message.initiator, max(1, ttl), where)
 
 
 def _fitting(response: Response, limit: int) -> bytes | None:
@@ -451,13 +184,3 @@ def _fitting(response: Response, limit: int) -> bytes | None:
         except LocalError:
             locators = locators[:-1]
     return None
-
-
-def _usable(locator: Locator, interface: int, diverted: bool) -> bool:
-    """A link-local address needs the interface it is on, and has no place in a Divert (§2.9.5.1)."""
-    if not isinstance(locator, IPv6Locator | IPv4Locator):
-        return True
-    address: Address = locator.address
-    if address.is_multicast or address.is_unspecified or locator.port == 0:
-        return False
-    return not address.is_link_local or (interface != 0 and not diverted)

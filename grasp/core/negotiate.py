@@ -12,8 +12,9 @@ from typing import Final
 from grasp.calls import Peer, SessionHandle, Step
 from grasp.constants import GRASP_DEF_TIMEOUT, MessageType
 from grasp.core.channel import Channel
-from grasp.core.discover import Discoveries
+from grasp.core.live import Live
 from grasp.core.registry import Registered
+from grasp.core.search import Searches
 from grasp.core.shared import Shared, milliseconds
 from grasp.errors import Declined, ErrorCode, GraspError, LocalError, PeerError, WireError
 from grasp.session import Agreed, NegotiationSession, Offer, Refused, State, Waiting
@@ -37,30 +38,13 @@ _SOCKET_ERRORS: Final[dict[type, ErrorCode]] = {
 }
 
 
-class _Live:
-    """A session, its connection, and until when whose turn it is."""
-
-    __slots__ = ("asa", "channel", "ends", "handle", "limit", "machine", "turn_ends")
-
-    def __init__(
-        self, asa: int, handle: SessionHandle, machine: NegotiationSession, channel: Channel, limit: int, ends: float
-    ) -> None:
-        self.asa = asa
-        self.handle = handle
-        self.machine = machine
-        self.channel = channel
-        self.limit = limit
-        self.ends = ends
-        self.turn_ends = ends
-
-
 class Negotiations:
     """All negotiations of a core, those it started and those it was asked for."""
 
-    def __init__(self, shared: Shared, discoveries: Discoveries) -> None:
+    def __init__(self, shared: Shared, searches: Searches) -> None:
         self._shared = shared
-        self._discoveries = discoveries
-        self._sessions: dict[int, _Live] = {}
+        self._searches = searches
+        self._sessions: dict[int, Live] = {}
         self._numbers = itertools.count(1)
 
     @property
@@ -85,10 +69,10 @@ class Negotiations:
         if peer is not None:
             return self._request(asa, objective, peer, deadline, limit)
         if rapid:
-            quick = self._discoveries.rapid(asa, objective, deadline)
+            quick = self._searches.rapid(asa, objective, deadline)
             if quick is not None:
                 return self._rapid(asa, objective, *quick, deadline, limit)
-        return self._discoveries.with_some_peer(
+        return self._searches.with_some_peer(
             asa, objective, deadline, lambda found: self._request(asa, objective, found, deadline, limit)
         )
 
@@ -149,7 +133,7 @@ class Negotiations:
         if not objective.negotiable or not objective.has_value or objective.loop_count == 0:
             self._refuse(channel, message.session_id, "not a negotiation objective with a value and a loop count")
             return True
-        live: _Live | None = None
+        live: Live | None = None
         with shared.lock:
             registered = shared.registry.negotiator(objective.name)
             if registered is None:
@@ -181,7 +165,7 @@ class Negotiations:
         ourselves = self._shared.substrate.is_own(connection.peer)
         return ourselves and ids.enter(connection.peer_name, session_id, ourselves=True)
 
-    def _opened(self, registered: Registered, message: RequestNegotiation, channel: Channel) -> _Live:
+    def _opened(self, registered: Registered, message: RequestNegotiation, channel: Channel) -> Live:
         channel.limit_to(registered.max_size)
         machine = NegotiationSession(message.session_id, message.objective)
         machine.requested(message)
@@ -196,7 +180,7 @@ class Negotiations:
             pass
         channel.close()
 
-    def _serve(self, live: _Live, handler: Callable[[SessionHandle, Objective], None], objective: Objective) -> None:
+    def _serve(self, live: Live, handler: Callable[[SessionHandle, Objective], None], objective: Objective) -> None:
         try:
             handler(live.handle, objective)
         except GraspError as error:
@@ -302,7 +286,7 @@ class Negotiations:
             reason = reason[: live.limit // _REASON_SHARE]
         self._finish(live, accept, reason, report=True)
 
-    def _finish(self, live: _Live, accept: bool, reason: str | None, report: bool = False) -> None:
+    def _finish(self, live: Live, accept: bool, reason: str | None, report: bool = False) -> None:
         try:
             self._send(live, live.machine.end(accept, reason))
         except PeerError:
@@ -321,31 +305,31 @@ class Negotiations:
         finally:
             self._close(live)
 
-    def _open(self, asa: int, machine: NegotiationSession, channel: Channel, limit: int, initiated: bool) -> _Live:
+    def _open(self, asa: int, machine: NegotiationSession, channel: Channel, limit: int, initiated: bool) -> Live:
         with self._shared.lock:
             return self._enter(asa, machine, channel, limit, initiated)
 
-    def _enter(self, asa: int, machine: NegotiationSession, channel: Channel, limit: int, initiated: bool) -> _Live:
+    def _enter(self, asa: int, machine: NegotiationSession, channel: Channel, limit: int, initiated: bool) -> Live:
         handle = SessionHandle(next(self._numbers), machine.session_id, channel.connection.peer, initiated)
         ends = time.monotonic() + self._shared.limits.session_ms / 1000
-        live = _Live(asa, handle, machine, channel, limit, ends)
+        live = Live(asa, handle, machine, channel, limit, ends)
         self._sessions[handle.number] = live
         return live
 
-    def _find(self, asa: int, session: SessionHandle) -> _Live:
+    def _find(self, asa: int, session: SessionHandle) -> Live:
         live = self._sessions.get(session.number)
         if live is None or live.asa != asa:
             raise LocalError(ErrorCode.noSession, "it has ended, or is not this ASA's")
         return live
 
-    def _send(self, live: _Live, message: Message) -> None:
+    def _send(self, live: Live, message: Message) -> None:
         try:
             live.channel.send(message, live.limit)
         except OSError as error:
             self._close(live, check=True)
             raise PeerError(_SOCKET_ERRORS[type(message)], f"{live.machine.name}: {error}") from None
 
-    def _await(self, live: _Live, deadline: float, first: Message | None = None) -> Step:
+    def _await(self, live: Live, deadline: float, first: Message | None = None) -> Step:
         """The peer's next proposal or its acceptance; its M_WAITs prolong the wait (§2.8.9)."""
         machine, limits = live.machine, self._shared.limits
         while True:
@@ -383,7 +367,7 @@ class Negotiations:
             if isinstance(outcome, Refused):
                 raise Declined(outcome.reason)
 
-    def _close(self, live: _Live, check: bool = False) -> None:
+    def _close(self, live: Live, check: bool = False) -> None:
         """End it here. With ``check`` raises ``stopped`` or ``noSession`` if this node has ended it before."""
         live.machine.fail()
         with self._shared.lock:

@@ -94,12 +94,12 @@ class Registry:
         if sum(map(len, self._objectives.values())) >= self._limits.objectives:
             raise LocalError(ErrorCode.objFull, f"the most allowed is {self._limits.objectives}")
         max_size = registration.max_size or self._limits.message_size
-        if not self._limits.message_size <= max_size <= MAX_MESSAGE_SIZE:
+        if type(max_size) is not int or not self._limits.message_size <= max_size <= MAX_MESSAGE_SIZE:
             raise LocalError(
                 ErrorCode.badArgument,
-                f"max_size must be {self._limits.message_size}..{MAX_MESSAGE_SIZE} bytes, not {max_size}",
+                f"max_size must be {self._limits.message_size}..{MAX_MESSAGE_SIZE} bytes, not {max_size!r:.40}",
             )
-        if not 0 <= registration.ttl <= 0xFFFF_FFFF:
+        if type(registration.ttl) is not int or not 0 <= registration.ttl <= 0xFFFF_FFFF:
             raise LocalError(ErrorCode.badArgument, f"ttl must be 0..2^32-1 ms, not {registration.ttl!r:.40}")
         self._objectives.setdefault(objective.name, []).append(Registered(asa, registration, max_size))
         self.receive_limit = max(self.receive_limit, max_size)

@@ -8,8 +8,8 @@ from grasp.calls import Peer
 from grasp.cbor import copied
 from grasp.constants import F_NEG, F_NEG_DRY, F_SYNCH, GRASP_DEF_TIMEOUT
 from grasp.core.channel import Channel
-from grasp.core.discover import Discoveries
 from grasp.core.registry import Registered
+from grasp.core.search import Searches
 from grasp.core.shared import Shared, milliseconds
 from grasp.errors import ErrorCode, LocalError, PeerError, WireError
 from grasp.wire import Message, Objective, RequestSynchronization, Synchronization, encode_message
@@ -18,9 +18,9 @@ from grasp.wire import Message, Objective, RequestSynchronization, Synchronizati
 class Synchronizations:
     """Asking for the value of an objective, and answering."""
 
-    def __init__(self, shared: Shared, discoveries: Discoveries) -> None:
+    def __init__(self, shared: Shared, searches: Searches) -> None:
         self._shared = shared
-        self._discoveries = discoveries
+        self._searches = searches
 
     def request(self, asa: int, objective: Objective, peer: Peer | None, timeout: int, rapid: bool) -> Objective:
         """The peer's value. The flood cache is the caller's to look into first."""
@@ -34,7 +34,7 @@ class Synchronizations:
         if peer is not None:
             return self._request(wanted, peer, deadline)
         if rapid:
-            quick = self._discoveries.rapid(asa, wanted, deadline)
+            quick = self._searches.rapid(asa, wanted, deadline)
             if quick is not None:
                 session_id, channel, first = quick
                 try:
@@ -42,7 +42,7 @@ class Synchronizations:
                 finally:
                     channel.close()
                     self._release(session_id)
-        return self._discoveries.with_some_peer(
+        return self._searches.with_some_peer(
             asa, wanted, deadline, lambda found: self._request(wanted, found, deadline), ErrorCode.notFloodDisc
         )
 
