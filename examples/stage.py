@@ -46,7 +46,9 @@ def _start(
 
     def show() -> None:
         for line in process.stdout or ():
-            print(f"{time.monotonic() - begin:5.2f} s  {role:8} {line.rstrip()}", flush=True)
+            # One write, so that the two screens do not mix within a line.
+            sys.stdout.write(f"{time.monotonic() - begin:5.2f} s  {role:8} {line.rstrip()}\n")
+            sys.stdout.flush()
 
     screen = threading.Thread(target=show, daemon=True)
     screen.start()

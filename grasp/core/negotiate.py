@@ -10,32 +10,21 @@ from collections.abc import Callable
 from typing import Final
 
 from grasp.calls import Peer, SessionHandle, Step
-from grasp.constants import GRASP_DEF_TIMEOUT, MessageType
+from grasp.constants import GRASP_DEF_TIMEOUT
 from grasp.core.channel import Channel
-from grasp.core.live import Live
+from grasp.core.live import INVALID, SOCKET_ERRORS, Live
 from grasp.core.registry import Registered
 from grasp.core.search import Searches
 from grasp.core.shared import Shared, milliseconds
 from grasp.errors import Declined, ErrorCode, GraspError, LocalError, PeerError, WireError
 from grasp.session import Agreed, NegotiationSession, Offer, Refused, State, Waiting
 from grasp.transport import Connection
-from grasp.wire import End, Invalid, InvalidMessage, Message, Negotiation, Objective, RequestNegotiation, Wait
+from grasp.wire import Invalid, InvalidMessage, Message, Objective, RequestNegotiation
 
 _log = logging.getLogger("grasp.core")
 
 _DEFAULT: Final = GRASP_DEF_TIMEOUT
 _REASON_SHARE: Final = 8
-_INVALID: Final[dict[int | None, ErrorCode]] = {
-    MessageType.M_NEGOTIATE: ErrorCode.invalidNeg,
-    MessageType.M_END: ErrorCode.invalidEnd,
-}
-_SOCKET_ERRORS: Final[dict[type, ErrorCode]] = {
-    RequestNegotiation: ErrorCode.sockErrNegRq,
-    Negotiation: ErrorCode.sockErrNegStep,
-    Wait: ErrorCode.sockErrWait,
-    End: ErrorCode.sockErrEnd,
-    Invalid: ErrorCode.sockErrEnd,
-}
 
 
 class Negotiations:
@@ -327,7 +316,7 @@ class Negotiations:
             live.channel.send(message, live.limit)
         except OSError as error:
             self._close(live, check=True)
-            raise PeerError(_SOCKET_ERRORS[type(message)], f"{live.machine.name}: {error}") from None
+            raise PeerError(SOCKET_ERRORS[type(message)], f"{live.machine.name}: {error}") from None
 
     def _await(self, live: Live, deadline: float, first: Message | None = None) -> Step:
         """The peer's next proposal or its acceptance; its M_WAITs prolong the wait (§2.8.9)."""
@@ -348,7 +337,7 @@ class Negotiations:
             except WireError as error:
                 self._refuse(live.channel, machine.session_id, error.detail)
                 self._close(live)
-                code = _INVALID.get(error.kind, ErrorCode.CBORfail) if isinstance(error, InvalidMessage) else error.code
+                code = INVALID.get(error.kind, ErrorCode.CBORfail) if isinstance(error, InvalidMessage) else error.code
                 raise PeerError(code, f"{machine.name}: {error.detail}") from None
             except PeerError as error:
                 if not isinstance(message, Invalid):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,8 +23,8 @@ class Registered:
     listening: bool = False
     handler: Callable[[SessionHandle, Objective], None] | None = None
     requests: deque[Any] = field(default_factory=deque)
-    arrived: threading.Condition | None = None
-    """Notified of requests; made by the first who waits for them."""
+    arrived: Any = None
+    """The condition notified of requests; made by the first who waits for them."""
     published: Objective | None = None
 
     @property

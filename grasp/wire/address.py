@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final
 
 Address = IPv4Address | IPv6Address
-
-_MAPPED: Final = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"
 
 
 @lru_cache(maxsize=1024)
@@ -22,11 +18,9 @@ def address_from_bytes(packed: bytes) -> Address:
 def address_from_text(host: str) -> Address:
     """The address in a socket's name, without scope and without IPv4 mapping."""
     if ":" not in host:
-        return address_from_bytes(socket.inet_pton(socket.AF_INET, host))
-    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-    if packed.startswith(_MAPPED):
-        return address_from_bytes(packed[12:])
-    return address_from_bytes(packed)
+        return IPv4Address(host)
+    address = IPv6Address(host.partition("%")[0])
+    return address.ipv4_mapped or address
 
 
 @lru_cache(maxsize=1024)

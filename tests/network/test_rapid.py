@@ -47,7 +47,7 @@ def test_a_rapid_request_is_answered_without_a_response_or_a_request(trio):
     assert [message[3] for message in asked_rapidly(raw, "rapid")] == [["rapid", NEG, 6, 100]]
     assert len([m for _, _, m in raw.messages(M_DISCOVERY) if about("rapid")(m)]) == 1
     assert [e["offers"] for e in b.served() if e["name"] == "rapid"] == [[100, 50]]
-    assert a.statistics()["sessions"] == b.statistics()["sessions"] == 0
+    assert eventually(lambda: a.statistics()["sessions"] == b.statistics()["sessions"] == 0)
 
 
 def test_a_rapid_request_can_be_accepted_at_once(trio):
