@@ -9,18 +9,17 @@ What a benchmark of grasp measures is held against this: the same machine, kerne
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import random
 import signal
 import socket
-import statistics
 import sys
 import threading
-import time
 from collections.abc import Callable
 
 from cbor2 import dumps, loads
+
+from bench.load import run
 
 M_REQ_NEG, M_REQ_SYN, M_NEGOTIATE, M_END, M_SYNCH = 3, 4, 5, 6, 8
 O_ACCEPT = 101
@@ -83,38 +82,17 @@ def client(exchange: str, address: str, port: int, sessions: int, clients: int) 
     """Run `sessions` sessions, one TCP connection each, from `clients` threads; return what they took."""
     ask = CLIENTS[exchange]
     family, _, _, _, server = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-    durations: list[float] = []
-    tickets = itertools.repeat(None, sessions)
-    start = threading.Barrier(clients + 1)
 
-    def work() -> None:
-        clock = time.perf_counter
-        start.wait()
-        for _ in tickets:
-            begun = clock()
-            with socket.socket(family, socket.SOCK_STREAM) as connection:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connection.connect(server)
-                ask(connection, random.getrandbits(32))
-            durations.append(clock() - begun)
+    def session() -> None:
+        with socket.socket(family, socket.SOCK_STREAM) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.connect(server)
+            ask(connection, random.getrandbits(32))
 
-    workers = [threading.Thread(target=work) for _ in range(clients)]
-    for worker in workers:
-        worker.start()
-    start.wait()
-    begun = time.perf_counter()
-    for worker in workers:
-        worker.join()
-    elapsed = time.perf_counter() - begun
-    if len(durations) < sessions:
-        sys.exit(f"{sessions - len(durations)} of {sessions} sessions failed")
-    percentiles = statistics.quantiles(durations, n=100) if sessions > 1 else durations * 99
-    return {
-        "rate": round(sessions / elapsed, 1),
-        "seconds": round(elapsed, 3),
-        "p50_us": round(percentiles[49] * 1e6, 1),
-        "p99_us": round(percentiles[98] * 1e6, 1),
-    }
+    outcome = run(session, sessions, clients, OSError)
+    if outcome["refused"]:
+        sys.exit(f"{outcome['refused']} of {sessions} sessions failed")
+    return outcome
 
 
 def main() -> None:

@@ -7,17 +7,14 @@ python -m bench.peer client negotiate --interface eth0 --sessions 20000 --client
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import logging
 import signal
-import statistics
 import sys
 import threading
-import time
-from collections.abc import Callable
 
 import grasp
+from bench.load import run
 
 NEGOTIATED = grasp.Objective.negotiation("EX3", ["NZD", 47])
 PUBLISHED = grasp.Objective.synchronization("EX2", ["Example 2 value=", 200])
@@ -74,45 +71,7 @@ def client(exchange: str, interface: str, sessions: int, clients: int) -> dict[s
             asa.discover("EX2", minimum_ttl=0)
 
         ask = {"negotiate": negotiate, "synchronize": synchronize, "discover": discover}[exchange]
-        return run(ask, sessions, clients)
-
-
-def run(ask: Callable[[], None], sessions: int, clients: int) -> dict[str, float]:
-    durations: list[float] = []
-    refused: list[Exception] = []
-    tickets = itertools.repeat(None, sessions)
-    start = threading.Barrier(clients + 1)
-
-    def work() -> None:
-        clock = time.perf_counter
-        start.wait()
-        for _ in tickets:
-            begun = clock()
-            try:
-                ask()
-            except grasp.GraspError as error:
-                refused.append(error)
-            durations.append(clock() - begun)
-
-    workers = [threading.Thread(target=work) for _ in range(clients)]
-    for worker in workers:
-        worker.start()
-    start.wait()
-    begun = time.perf_counter()
-    for worker in workers:
-        worker.join()
-    elapsed = time.perf_counter() - begun
-    percentiles = statistics.quantiles(durations, n=100) if sessions > 1 else durations * 99
-    tenth = max(1, sessions // 10)
-    return {
-        "rate": round(sessions / elapsed, 1),
-        "seconds": round(elapsed, 3),
-        "p50_us": round(percentiles[49] * 1e6, 1),
-        "p99_us": round(percentiles[98] * 1e6, 1),
-        "first_tenth_us": round(statistics.median(durations[:tenth]) * 1e6, 1),
-        "last_tenth_us": round(statistics.median(durations[-tenth:]) * 1e6, 1),
-        "refused": len(refused),
-    }
+        return run(ask, sessions, clients, grasp.GraspError)
 
 
 def main() -> None:

@@ -15,7 +15,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from ipaddress import IPv6Address, IPv6Network
+from itertools import product
 from typing import Final
 
 from grasp.cbor import copied
@@ -33,21 +35,8 @@ from grasp.seen import SeenTable
 from grasp.session import SessionIds
 from grasp.transport import Connection, Interface
 from grasp.transport.plain import PlainSubstrate
-from grasp.wire import (
-    Discovery,
-    Flood,
-    FloodEntry,
-    IPv6Locator,
-    Locator,
-    Message,
-    Objective,
-    Response,
-    decode_message,
-    encode_message,
-)
-
-LOOP_COUNT: Final = 1
-"""Of every message, both ways (§2.5.2)."""
+from grasp.wire import Discovery, Flood, FloodEntry, IPv6Locator, Locator, Message, Objective, Response
+from grasp.wire.codec import decode_message, encode_message
 
 DULL_LIMITS: Final = Limits(
     sessions=32, sessions_per_peer=8, workers=8, backlog=32, tasks=64, task_threads=1,
@@ -55,18 +44,12 @@ DULL_LIMITS: Final = Limits(
 )  # fmt: skip
 """The bounds unless others are given: one link, where anybody may be hostile. ``relay_rate`` bounds answers here."""
 
+_LOOP_COUNT: Final = 1
 _LINK_LOCAL: Final = IPv6Network("fe80::/10")
 _UNSPECIFIED: Final = IPv6Address("::")
 _LONGEST_INTERVAL_S: Final = 10.0
 
 FloodHandler = Callable[[TaggedObjective], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A flood that is cached now."""
-
-    entries: tuple[TaggedObjective, ...]
 
 
 @dataclass(slots=True)
@@ -88,7 +71,8 @@ class DullRules:
         self.objectives: Final = frozenset(objectives)
         self.floods: Final = FloodCache(limits)
         self.locators: Final = LocatorCache(limits)
-        self._served: dict[str, tuple[IPv6Locator, int]] = {}
+        #: Port and protocol (its address does not count) and ttl in ms of what discoveries are answered with.
+        self.served: Final[dict[str, tuple[IPv6Locator, int]]] = {}
         self._questions: dict[int, tuple[Question, IPv6Address]] = {}
         self._answered = SeenTable(limits.seen, 2 * GRASP_DEF_TIMEOUT / 1000)
         self._rate = TokenBucket(limits.relay_rate, limits.relay_rate)
@@ -97,14 +81,6 @@ class DullRules:
         """Raises ``notObj`` for an objective that does not need this insecure mode."""
         if name not in self.objectives:
             raise LocalError(ErrorCode.notObj, f"{name!r:.80} is none of this DULL instance's objectives")
-
-    def serve(self, locator: IPv6Locator, name: str, ttl: int) -> None:
-        """Answer discoveries of ``name`` with port and protocol of ``locator``, valid for ``ttl`` ms."""
-        self._served[name] = locator, ttl
-
-    def stop_serving(self, name: str) -> bool:
-        """False if it was not served."""
-        return self._served.pop(name, None) is not None
 
     def stranger(self, source: Source) -> bool:
         """Whether a message from there is discarded unread: its source is not link-local."""
@@ -117,37 +93,36 @@ class DullRules:
         objectives = _objectives(message)
         if any(each.name not in self.objectives for each in objectives):
             return "foreign objective"
-        if any(each.loop_count != LOOP_COUNT for each in objectives):
+        if any(each.loop_count != _LOOP_COUNT for each in objectives):
             return "loop count not 1"
         return ""
 
-    def multicast(self, now: float, message: Message, source: Source, own: IPv6Address) -> Stored | Response | Ignore:
-        """A multicast; ``own`` is the interface's link-local address, for a response to ``source`` (§2.5.2).
+    def multicast(
+        self, now: float, message: Message, source: Source, own: IPv6Address
+    ) -> list[TaggedObjective] | Response | Ignore:
+        """A multicast: what of it is cached now, or the response to send to ``source``.
 
-        A flood whose locator leads off the link is discarded too: usage is limited to link-local operations.
+        ``own`` is the interface's link-local address. A flood whose locator leads off the link is discarded too:
+        usage is limited to link-local operations (§2.5.2).
         """
         if reason := self._objection(message, source):
             return Ignore(reason)
         if isinstance(message, Flood):
             if not all(entry.locator is None or _on_link(entry.locator) for entry in message.entries):
                 return Ignore("locator not link-local")
-            return Stored(tuple(self.floods.store(now, message, source.interface)))
-        if isinstance(message, Discovery):
-            return self._answer(now, message, source, own)
-        return Ignore("message type")
-
-    def _answer(self, now: float, message: Discovery, source: Source, own: IPv6Address) -> Response | Ignore:
-        """Exactly one link-local locator, never a Divert (§2.5.2; §2.9.5.1 note 1)."""
-        served = self._served.get(message.objective.name)
-        if served is None:
+            return self.floods.store(now, message, source.interface)
+        if not isinstance(message, Discovery):
+            return Ignore("message type")
+        # Answered with exactly one link-local locator, never a Divert (§2.5.2; §2.9.5.1 note 1).
+        served = self.served.get(message.objective.name)
+        key = (message.session_id, message.initiator, source.address)
+        if served is None or message.session_id in self._questions:
             return Ignore("not served")
-        if message.session_id in self._questions:
-            return Ignore("our own discovery")
-        if (message.session_id, message.initiator, source.address) in self._answered:
+        if key in self._answered:
             return Ignore("answered already")
         if not self._rate.take(now):
             return Ignore("answer rate exceeded")
-        self._answered.add(now, (message.session_id, message.initiator, source.address))
+        self._answered.add(now, key)
         locator, ttl = served
         return Response(message.session_id, message.initiator, ttl, (replace(locator, address=own),))
 
@@ -155,7 +130,7 @@ class DullRules:
         """The M_DISCOVERY to send for ``question``."""
         question.session_ids.append(session_id)
         self._questions[session_id] = question, own
-        return Discovery(session_id, own, Objective(question.name, F_DISC, LOOP_COUNT))
+        return Discovery(session_id, own, Objective(question.name, F_DISC, _LOOP_COUNT))
 
     def forget(self, question: Question) -> None:
         """Its responses are unsolicited from now on."""
@@ -169,10 +144,9 @@ class DullRules:
         if not isinstance(message, Response):
             return Ignore("message type")
         question, initiator = self._questions.get(message.session_id, (None, None))
-        if question is None or message.initiator != initiator:
+        about = None if message.objective is None else message.objective.name
+        if question is None or message.initiator != initiator or about not in (None, question.name):
             return Ignore("unsolicited response")
-        if message.objective is not None and message.objective.name != question.name:
-            return Ignore("response about another objective")
         if message.diverted:
             return Ignore("response with Divert")
         if not all(_on_link(each) and each.port for each in message.locators):
@@ -198,6 +172,80 @@ def _objectives(message: Message) -> tuple[Objective, ...]:
 
 def _on_link(locator: Locator) -> bool:
     return isinstance(locator, IPv6Locator) and locator.address in _LINK_LOCAL
+
+
+class _Ear:
+    """What the substrate calls (:class:`~grasp.transport.Receiver`), and the state its threads share with the callers'.
+
+    ``changed`` has the only lock; it is never held while something is sent or received, or a handler runs.
+    """
+
+    def __init__(self, rules: DullRules, substrate: PlainSubstrate, limits: Limits, tasks: TaskPool) -> None:
+        self._rules = rules
+        self._substrate = substrate
+        self._limits = limits
+        self._tasks = tasks
+        self.changed: Final = threading.Condition(threading.Lock())
+        self.handlers: Final[list[tuple[str | None, FloodHandler]]] = []
+        self.counts: Final[Counter[str]] = Counter()
+
+    @property
+    def interface(self) -> tuple[int, IPv6Address] | None:
+        """Index and link-local address; None while it cannot be used."""
+        found = next(iter(self._substrate.interfaces), None)
+        return (found.index, found.link_local) if found is not None and found.link_local is not None else None
+
+    def multicast_received(self, data: bytes, source: Source) -> None:
+        interface = self.interface
+        try:
+            message = decode_message(data)
+        except WireError:
+            self.counts["malformed message"] += 1
+            return
+        if interface is None:
+            return
+        with self.changed:
+            verdict = self._rules.multicast(time.monotonic(), message, source, interface[1])
+            if isinstance(verdict, Ignore):
+                self.counts[verdict.reason] += 1
+            handlers = list(self.handlers)
+            self.changed.notify_all()
+        if isinstance(verdict, Response):
+            self._substrate.reply(source, encode_message(verdict, self._limits.message_size))
+        elif isinstance(verdict, list):
+            for entry, (name, handler) in product(verdict, handlers):
+                if name in (None, entry.objective.name):
+                    objective = entry.objective.with_value(copied(entry.objective.value))
+                    if not self._tasks.submit(partial(handler, replace(entry, objective=objective))):
+                        self.counts["flood handler not called: too many tasks"] += 1
+
+    def connected(self, connection: Connection) -> None:
+        source = Source(connection.peer, connection.peer_port, connection.interface)
+        reason = "source not link-local"
+        try:
+            if not self._rules.stranger(source):
+                channel = Channel(connection, self._limits.message_size)
+                message = channel.receive(time.monotonic() + self._limits.first_message_ms / 1000)
+                with self.changed:
+                    verdict = self._rules.unicast(time.monotonic(), message, source)
+                    reason = verdict.reason if isinstance(verdict, Ignore) else ""
+                    self.changed.notify_all()
+        except WireError:
+            reason = "malformed message"
+        except OSError:
+            reason = "connection without a message"
+        finally:
+            connection.close()
+        if reason:
+            self.counts[reason] += 1
+
+    def interfaces_changed(self, gone: frozenset[int]) -> None:
+        with self.changed:
+            for index in gone:
+                self._rules.gone(time.monotonic(), index)
+
+    def upkeep(self, now: float) -> None:
+        pass
 
 
 class Dull:
@@ -231,22 +279,16 @@ class Dull:
         rate = self._limits.discovery_rate
         self._pace = {each: TokenBucket(rate, rate) for each in self._rules.objectives}
         self._tasks = TaskPool(self._limits.task_threads, self._limits.tasks, f"{name}-task")
-        # The only lock; never held while something is sent or received, or a handler runs.
-        self._changed = threading.Condition(threading.Lock())
-        self._handlers: list[tuple[str | None, FloodHandler]] = []
-        self._counts: Counter[str] = Counter()
+        self._ear = _Ear(self._rules, self._substrate, self._limits, self._tasks)
         self._state = "new"
-
-    # -- life
 
     def start(self) -> Dull:
         """Raises :class:`LocalError` ``noSocket``; ``stopped`` if it was started before."""
-        with self._changed:
-            if self._state != "new":
-                raise LocalError(ErrorCode.stopped, "a DULL instance starts once")
-            self._state = "running"
+        if self._state != "new":
+            raise LocalError(ErrorCode.stopped, "a DULL instance starts once")
+        self._state = "running"
         try:
-            self._substrate.start(_Ear(self))
+            self._substrate.start(self._ear)
         except BaseException:
             self._state = "new"
             raise
@@ -254,11 +296,11 @@ class Dull:
 
     def stop(self) -> None:
         """Blocked calls end with ``stopped``, threads and sockets are gone. Idempotent."""
-        with self._changed:
+        with self._ear.changed:
             if self._state != "running":
                 return
             self._state = "stopped"
-            self._changed.notify_all()
+            self._ear.changed.notify_all()
         self._substrate.stop()
         self._tasks.stop()
 
@@ -284,15 +326,13 @@ class Dull:
     @property
     def discarded(self) -> dict[str, int]:
         """How many messages were discarded, by reason."""
-        return dict(self._counts)
+        return dict(self._ear.counts)
 
     def _check(self, name: str | None = None) -> None:
         if self._state != "running":
             raise LocalError(ErrorCode.stopped, "start the DULL instance first")
         if name is not None:
             self._rules.check(name)
-
-    # -- floods
 
     def flood(self, objective: Objective, ttl: int, locator: Locator | None = None) -> bool:
         """Tell the link, once, valid for ``ttl`` ms, 0 for ever; False if the interface cannot be used now.
@@ -305,45 +345,42 @@ class Dull:
         milliseconds(ttl, "ttl")
         if objective.negotiable:
             raise LocalError(ErrorCode.notSynch, objective.name)
-        interface = self.interface
-        own = interface.link_local if interface is not None else None
+        index, own = self._ear.interface or (0, _UNSPECIFIED)
         if isinstance(locator, IPv6Locator) and locator.address == _UNSPECIFIED:
-            locator = replace(locator, address=own or locator.address)
+            locator = replace(locator, address=own)
         elif locator is not None and not _on_link(locator):
             raise LocalError(ErrorCode.invalidLoc, f"{locator} is not link-local (RFC 8990 §2.5.2)")
-        told = Objective(objective.name, objective.flags | F_SYNCH, LOOP_COUNT, objective.value)
-        with self._changed:
+        told = Objective(objective.name, objective.flags | F_SYNCH, _LOOP_COUNT, objective.value)
+        with self._ear.changed:
             session_id = self._ids.new()
             self._ids.release(session_id)
-        message = Flood(session_id, own or _UNSPECIFIED, ttl, (FloodEntry(told, locator),))
+        message = Flood(session_id, own, ttl, (FloodEntry(told, locator),))
         data = encode_message(message, self._limits.multicast_size)
-        return interface is not None and own is not None and self._substrate.multicast(interface.index, data)
+        return self._substrate.multicast(index, data)
 
     def floods(self, name: str | None = None) -> list[TaggedObjective]:
         """What neighbours have flooded and has not expired, of one objective or of all."""
-        with self._changed:
+        with self._ear.changed:
             self._check(name)
             return self._rules.floods.get(time.monotonic(), name)
 
     def wait_flood(self, name: str, timeout: int = GRASP_DEF_TIMEOUT) -> list[TaggedObjective]:
         """The same, as soon as there is something; an empty list after ``timeout`` ms."""
         deadline = time.monotonic() + milliseconds(timeout) / 1000
-        with self._changed:
+        with self._ear.changed:
             while True:
                 self._check(name)
                 now = time.monotonic()
                 found = self._rules.floods.get(now, name)
                 if found or now >= deadline:
                     return found
-                self._changed.wait(deadline - now)
+                self._ear.changed.wait(deadline - now)
 
     def on_flood(self, name: str | None, handler: FloodHandler) -> None:
         """Call ``handler``, in another thread, for every flood of that objective, or of any, that arrives."""
-        with self._changed:
+        with self._ear.changed:
             self._check(name)
-            self._handlers.append((name, handler))
-
-    # -- discovery
+            self._ear.handlers.append((name, handler))
 
     def serve(self, name: str, locator_port: int, protocol: int = IPPROTO_TCP, ttl: int = GRASP_DEF_TIMEOUT) -> None:
         """Answer discoveries with the interface's link-local address, this port and protocol, for ``ttl`` ms.
@@ -354,19 +391,19 @@ class Dull:
         if locator_port == 0:
             raise LocalError(ErrorCode.invalidLoc, "port 0 cannot be reached")
         milliseconds(ttl, "ttl")
-        with self._changed:
+        with self._ear.changed:
             self._check(name)
-            self._rules.serve(locator, name, ttl)
+            self._rules.served[name] = locator, ttl
 
     def stop_serving(self, name: str) -> None:
         """Undo :meth:`serve`; raises ``notObj`` if there was nothing to undo."""
-        with self._changed:
+        with self._ear.changed:
             self._check(name)
-            if not self._rules.stop_serving(name):
+            if self._rules.served.pop(name, None) is None:
                 raise LocalError(ErrorCode.notObj, f"{name!r:.80} is not served")
 
     def discover(
-        self, name: str, timeout: int = 1_000, count: int | None = 1, *, minimum_ttl: int = 1
+        self, name: str, timeout: int = 1_000, count: int | None = 1, minimum_ttl: int = 1
     ) -> list[Discovered]:
         """Neighbours that serve ``name``: as soon as ``count`` are known, or with None all that answer in time.
 
@@ -377,46 +414,38 @@ class Dull:
         if count is not None and (type(count) is not int or count < 1):
             raise LocalError(ErrorCode.badArgument, f"count must be 1 or more, or None, not {count!r:.40}")
         question = Question(name)
-        intervals = backoff(MS_PER_LOOP * LOOP_COUNT / 1000, _LONGEST_INTERVAL_S, secrets.SystemRandom().random)
+        intervals = backoff(MS_PER_LOOP * _LOOP_COUNT / 1000, _LONGEST_INTERVAL_S, secrets.SystemRandom().random)
         repeat = 0.0
-        with self._changed:
+        with self._ear.changed:
             self._check(name)
             self._rules.locators.drop_below(time.monotonic(), name, minimum_ttl)
         try:
             while True:
-                with self._changed:
-                    self._check()
-                    now = time.monotonic()
-                    # An answer that lives shorter than this wait is an answer all the same.
-                    found = self._rules.locators.get(now, name) or list(question.found.values())
-                    if now >= deadline or (count is not None and len(found) >= count):
-                        return found
-                    due = now >= repeat and not question.found
-                    if not due or not self._pace[name].take(now):
-                        until = deadline if question.found else max(repeat, now + self._pace[name].delay(now))
-                        self._changed.wait(max(0.001, min(deadline, until) - now))
-                        continue
-                # Without an interface there is no answer to back off from.
-                repeat = now + (next(intervals) if self._ask(question) else MS_PER_LOOP / 1000)
+                with self._ear.changed:
+                    while True:
+                        self._check()
+                        now = time.monotonic()
+                        # An answer that lives shorter than this wait is an answer all the same.
+                        found = self._rules.locators.get(now, name) or list(question.found.values())
+                        if now >= deadline or (count is not None and len(found) >= count):
+                            return found
+                        left = (deadline if question.found else min(repeat, deadline)) - now
+                        if left <= 0:
+                            break
+                        self._ear.changed.wait(left)
+                # Where nothing was asked there is nothing to back off from.
+                repeat = now + (next(intervals) if self._ask(now, question) else MS_PER_LOOP / 1000)
         finally:
-            with self._changed:
+            with self._ear.changed:
                 self._rules.forget(question)
                 for session_id in question.session_ids:
                     self._ids.release(session_id)
 
-    def _ask(self, question: Question) -> bool:
-        interface = self.interface
-        if interface is None or interface.link_local is None:
-            return False
-        with self._changed:
-            message = self._rules.ask(question, self._ids.new(), interface.link_local)
-        return self._substrate.multicast(interface.index, encode_message(message, self._limits.multicast_size))
-
-
-class _Ear:
-    """Hears for a :class:`Dull` what its substrate receives (:class:`~grasp.transport.Receiver`)."""
-
-    def __init__(self, dull: Dull) -> None:
-        self._dull = dull
-
-    ...
+    def _ask(self, now: float, question: Question) -> bool:
+        """One M_DISCOVERY, if the interface can be used and ``Limits.discovery_rate`` allows it."""
+        interface = self._ear.interface
+        with self._ear.changed:
+            if interface is None or not self._pace[question.name].take(now):
+                return False
+            message = self._rules.ask(question, self._ids.new(), interface[1])
+        return self._substrate.multicast(interface[0], encode_message(message, self._limits.multicast_size))

@@ -181,55 +181,58 @@ class MulticastSockets:
             each.close()
 
 
-def _receiver_6() -> socket.socket:
-    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+def _bound(family: int, address: tuple[str, int], *options: tuple[int, int, int]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        sock.bind(("::", GRASP_LISTEN_PORT))
+        for option in options:
+            sock.setsockopt(*option)
+        sock.bind(address)
     except BaseException:
         sock.close()
         raise
+    return sock
+
+
+def _receiver_6() -> socket.socket:
+    sock = _bound(
+        socket.AF_INET6,
+        ("::", GRASP_LISTEN_PORT),
+        (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1),
+        (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1),
+        (socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0),
+        (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1),
+    )
+    sock.setblocking(False)
     return sock
 
 
 def _receiver_4() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
-        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-        sock.bind((ALL_GRASP_NEIGHBORS_4, GRASP_LISTEN_PORT))
-    except BaseException:
-        sock.close()
-        raise
+    sock = _bound(
+        socket.AF_INET,
+        (ALL_GRASP_NEIGHBORS_4, GRASP_LISTEN_PORT),
+        (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1),
+        (socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0),
+        (socket.IPPROTO_IP, _IP_PKTINFO, 1),
+    )
+    sock.setblocking(False)
     return sock
 
 
 def _sender_6(port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-    try:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
-        sock.bind(("::", port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+    return _bound(
+        socket.AF_INET6,
+        ("::", port),
+        (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1),
+        (socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1),
+        # Nothing is read from it.
+        (socket.SOL_SOCKET, socket.SO_RCVBUF, 0),
+    )
 
 
 def _sender_4(port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
-        sock.bind(("0.0.0.0", port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+    return _bound(
+        socket.AF_INET,
+        ("0.0.0.0", port),
+        (socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1),
+        (socket.SOL_SOCKET, socket.SO_RCVBUF, 0),
+    )
