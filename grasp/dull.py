@@ -1,10 +1,8 @@
 """DULL: the insecure instance of GRASP for what comes before security (RFC 8990 §2.5.2). Times are milliseconds.
 
-It finds neighbours on one link that no key is shared with yet, such as candidates for an ACP (RFC 8994 §6.4) or
-a join proxy (RFC 8995 §4.1). Nothing it tells is authenticated: what it finds has to prove itself by other means.
-
-:class:`DullRules` judges what is received and does no I/O; :class:`Dull` is the instance. There is no way to make
-it send anything but M_DISCOVERY and M_FLOOD with a loop count of 1, and M_RESPONSE when asked.
+It finds neighbours on one link with whom no key is shared yet, such as candidates for an ACP (RFC 8994 §6.4).
+What it finds has to prove itself by other means. :class:`DullRules` judges what is received and does no I/O.
+:class:`Dull` sends M_DISCOVERY and M_FLOOD with a loop count of 1, M_RESPONSE when asked, and nothing else.
 """
 
 from __future__ import annotations
@@ -58,7 +56,7 @@ class Question:
 
     name: str
     session_ids: list[int] = field(default_factory=list)
-    found: dict[IPv6Locator, Discovered] = field(default_factory=dict)
+    found: dict[Locator, Discovered] = field(default_factory=dict)
 
 
 class DullRules:
@@ -73,14 +71,10 @@ class DullRules:
         self.locators: Final = LocatorCache(limits)
         #: Port and protocol (its address does not count) and ttl in ms of what discoveries are answered with.
         self.served: Final[dict[str, tuple[IPv6Locator, int]]] = {}
+        self._ids = SessionIds(limits.recent_session_ids, lambda: secrets.randbits(32))
         self._questions: dict[int, tuple[Question, IPv6Address]] = {}
         self._answered = SeenTable(limits.seen, 2 * GRASP_DEF_TIMEOUT / 1000)
         self._rate = TokenBucket(limits.relay_rate, limits.relay_rate)
-
-    def check(self, name: str) -> None:
-        """Raises ``notObj`` for an objective that does not need this insecure mode."""
-        if name not in self.objectives:
-            raise LocalError(ErrorCode.notObj, f"{name!r:.80} is none of this DULL instance's objectives")
 
     def stranger(self, source: Source) -> bool:
         """Whether a message from there is discarded unread: its source is not link-local."""
@@ -90,7 +84,10 @@ class DullRules:
         """Why a message of any type is discarded; empty if nothing speaks against it yet."""
         if self.stranger(source):
             return "source not link-local"
-        objectives = _objectives(message)
+        if isinstance(message, Flood):
+            objectives = [entry.objective for entry in message.entries]
+        else:
+            objectives = [each] if (each := getattr(message, "objective", None)) is not None else []
         if any(each.name not in self.objectives for each in objectives):
             return "foreign objective"
         if any(each.loop_count != _LOOP_COUNT for each in objectives):
@@ -115,19 +112,24 @@ class DullRules:
             return Ignore("message type")
         # Answered with exactly one link-local locator, never a Divert (§2.5.2; §2.9.5.1 note 1).
         served = self.served.get(message.objective.name)
-        key = (message.session_id, message.initiator, source.address)
-        if served is None or message.session_id in self._questions:
+        if served is None or own not in _LINK_LOCAL:
             return Ignore("not served")
-        if key in self._answered:
+        if not self._answered.add(now, (message.session_id, message.initiator, source.address)):
             return Ignore("answered already")
         if not self._rate.take(now):
             return Ignore("answer rate exceeded")
-        self._answered.add(now, key)
         locator, ttl = served
         return Response(message.session_id, message.initiator, ttl, (replace(locator, address=own),))
 
-    def ask(self, question: Question, session_id: int, own: IPv6Address) -> Discovery:
-        """The M_DISCOVERY to send for ``question``."""
+    def flood(self, own: IPv6Address, ttl: int, entry: FloodEntry) -> Flood:
+        """The M_FLOOD to send."""
+        session_id = self._ids.new()
+        self._ids.release(session_id)
+        return Flood(session_id, own, ttl, (entry,))
+
+    def ask(self, question: Question, own: IPv6Address) -> Discovery:
+        """The M_DISCOVERY to send for ``question``, each time with another session ID (§2.5.4.3)."""
+        session_id = self._ids.new()
         question.session_ids.append(session_id)
         self._questions[session_id] = question, own
         return Discovery(session_id, own, Objective(question.name, F_DISC, _LOOP_COUNT))
@@ -135,7 +137,8 @@ class DullRules:
     def forget(self, question: Question) -> None:
         """Its responses are unsolicited from now on."""
         for session_id in question.session_ids:
-            self._questions.pop(session_id, None)
+            del self._questions[session_id]
+            self._ids.release(session_id)
 
     def unicast(self, now: float, message: Message, source: Source) -> Question | Ignore:
         """A message by TCP: only the response to a question is welcome, with link-local locators (§2.5.2)."""
@@ -152,7 +155,7 @@ class DullRules:
         if not all(_on_link(each) and each.port for each in message.locators):
             return Ignore("locator not link-local")
         learnt = self.locators.add(now, question.name, message.locators, source.interface, message.ttl, False)
-        question.found.update((each.locator, each) for each in learnt if isinstance(each.locator, IPv6Locator))
+        question.found.update((each.locator, each) for each in learnt)
         return question
 
     def gone(self, now: float, interface: int) -> None:
@@ -161,13 +164,6 @@ class DullRules:
         for entry in self.floods.get(now):
             if entry.interface == interface:
                 self.floods.expire(entry.objective.name, entry.locator)
-
-
-def _objectives(message: Message) -> tuple[Objective, ...]:
-    if isinstance(message, Flood):
-        return tuple(entry.objective for entry in message.entries)
-    objective: Objective | None = getattr(message, "objective", None)
-    return () if objective is None else (objective,)
 
 
 def _on_link(locator: Locator) -> bool:
@@ -189,23 +185,19 @@ class _Ear:
         self.handlers: Final[list[tuple[str | None, FloodHandler]]] = []
         self.counts: Final[Counter[str]] = Counter()
 
-    @property
-    def interface(self) -> tuple[int, IPv6Address] | None:
-        """Index and link-local address; None while it cannot be used."""
-        found = next(iter(self._substrate.interfaces), None)
-        return (found.index, found.link_local) if found is not None and found.link_local is not None else None
+    def own(self) -> tuple[int, IPv6Address]:
+        """The interface's index and link-local address, 0 and ``::`` while it cannot be used."""
+        usable = ((each.index, each.link_local) for each in self._substrate.interfaces if each.link_local)
+        return next(usable, (0, _UNSPECIFIED))
 
     def multicast_received(self, data: bytes, source: Source) -> None:
-        interface = self.interface
         try:
             message = decode_message(data)
         except WireError:
             self.counts["malformed message"] += 1
             return
-        if interface is None:
-            return
         with self.changed:
-            verdict = self._rules.multicast(time.monotonic(), message, source, interface[1])
+            verdict = self._rules.multicast(time.monotonic(), message, source, self.own()[1])
             if isinstance(verdict, Ignore):
                 self.counts[verdict.reason] += 1
             handlers = list(self.handlers)
@@ -267,15 +259,14 @@ class Dull:
         limits: Limits | None = None,
         name: str = "dull",
     ) -> None:
-        names = [objectives] if isinstance(objectives, str | bytes) else list(objectives)
-        if isinstance(objectives, str | bytes) or not names or not all(type(each) is str for each in names):
+        names = list(objectives)
+        if isinstance(objectives, str) or not names or not all(type(each) is str for each in names):
             raise LocalError(ErrorCode.badArgument, "objectives must be one or more names, in a list")
         if type(interface) is not str or not interface:
             raise LocalError(ErrorCode.badArgument, "DULL needs the name of one interface (RFC 8990 §2.5.2)")
         self._limits = limits or DULL_LIMITS
         self._substrate = PlainSubstrate([interface], port=port, limits=self._limits, name=name)
         self._rules = DullRules(names, self._limits)
-        self._ids = SessionIds(self._limits.recent_session_ids, lambda: secrets.randbits(32))
         rate = self._limits.discovery_rate
         self._pace = {each: TokenBucket(rate, rate) for each in self._rules.objectives}
         self._tasks = TaskPool(self._limits.task_threads, self._limits.tasks, f"{name}-task")
@@ -286,19 +277,15 @@ class Dull:
         """Raises :class:`LocalError` ``noSocket``; ``stopped`` if it was started before."""
         if self._state != "new":
             raise LocalError(ErrorCode.stopped, "a DULL instance starts once")
+        self._substrate.start(self._ear)
         self._state = "running"
-        try:
-            self._substrate.start(self._ear)
-        except BaseException:
-            self._state = "new"
-            raise
         return self
 
     def stop(self) -> None:
         """Blocked calls end with ``stopped``, threads and sockets are gone. Idempotent."""
+        if self._state != "running":
+            return
         with self._ear.changed:
-            if self._state != "running":
-                return
             self._state = "stopped"
             self._ear.changed.notify_all()
         self._substrate.stop()
@@ -331,8 +318,8 @@ class Dull:
     def _check(self, name: str | None = None) -> None:
         if self._state != "running":
             raise LocalError(ErrorCode.stopped, "start the DULL instance first")
-        if name is not None:
-            self._rules.check(name)
+        if name is not None and name not in self._rules.objectives:
+            raise LocalError(ErrorCode.notObj, f"{name!r:.80} is none of this DULL instance's objectives")
 
     def flood(self, objective: Objective, ttl: int, locator: Locator | None = None) -> bool:
         """Tell the link, once, valid for ``ttl`` ms, 0 for ever; False if the interface cannot be used now.
@@ -345,18 +332,15 @@ class Dull:
         milliseconds(ttl, "ttl")
         if objective.negotiable:
             raise LocalError(ErrorCode.notSynch, objective.name)
-        index, own = self._ear.interface or (0, _UNSPECIFIED)
+        index, own = self._ear.own()
         if isinstance(locator, IPv6Locator) and locator.address == _UNSPECIFIED:
             locator = replace(locator, address=own)
         elif locator is not None and not _on_link(locator):
             raise LocalError(ErrorCode.invalidLoc, f"{locator} is not link-local (RFC 8990 §2.5.2)")
         told = Objective(objective.name, objective.flags | F_SYNCH, _LOOP_COUNT, objective.value)
         with self._ear.changed:
-            session_id = self._ids.new()
-            self._ids.release(session_id)
-        message = Flood(session_id, own, ttl, (FloodEntry(told, locator),))
-        data = encode_message(message, self._limits.multicast_size)
-        return self._substrate.multicast(index, data)
+            message = self._rules.flood(own, ttl, FloodEntry(told, locator))
+        return self._substrate.multicast(index, encode_message(message, self._limits.multicast_size))
 
     def floods(self, name: str | None = None) -> list[TaggedObjective]:
         """What neighbours have flooded and has not expired, of one objective or of all."""
@@ -438,14 +422,12 @@ class Dull:
         finally:
             with self._ear.changed:
                 self._rules.forget(question)
-                for session_id in question.session_ids:
-                    self._ids.release(session_id)
 
     def _ask(self, now: float, question: Question) -> bool:
         """One M_DISCOVERY, if the interface can be used and ``Limits.discovery_rate`` allows it."""
-        interface = self._ear.interface
+        index, own = self._ear.own()
         with self._ear.changed:
-            if interface is None or not self._pace[question.name].take(now):
+            if not index or not self._pace[question.name].take(now):
                 return False
-            message = self._rules.ask(question, self._ids.new(), interface[1])
-        return self._substrate.multicast(interface[0], encode_message(message, self._limits.multicast_size))
+            message = self._rules.ask(question, own)
+        return self._substrate.multicast(index, encode_message(message, self._limits.multicast_size))

@@ -98,6 +98,7 @@ class Core:
         self._negotiations = Negotiations(self._shared, self._searches)
         self._synchronizations = Synchronizations(self._shared, self._searches)
         self._floods = Floods(self._shared)
+        self._started = False
         # The calls that one part answers alone.
         self.discover = self._searches.discover
         self.request_negotiate = self._negotiations.request
@@ -119,7 +120,10 @@ class Core:
     # -- life
 
     def start(self) -> None:
-        """Start the substrate. Raises :class:`LocalError`."""
+        """Start the substrate. Raises :class:`LocalError`; ``badArgument`` if it was started before."""
+        if self._started:
+            raise LocalError(ErrorCode.badArgument, "a node starts once; make another")
+        self._started = True
         self._shared.running = True
         try:
             self._shared.substrate.start(self)
