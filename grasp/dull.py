@@ -45,9 +45,7 @@ DULL_LIMITS: Final = Limits(
 _LOOP_COUNT: Final = 1
 _LINK_LOCAL: Final = IPv6Network("fe80::/10")
 _UNSPECIFIED: Final = IPv6Address("::")
-_LONGEST_INTERVAL_S: Final = 10.0
-
-FloodHandler = Callable[[TaggedObjective], None]
+_INTERVAL_S: Final = MS_PER_LOOP * _LOOP_COUNT / 1000
 
 
 @dataclass(slots=True)
@@ -60,9 +58,9 @@ class Question:
 
 
 class DullRules:
-    """What DULL does with a message. Not thread-safe; the owner locks. ``now`` is monotonic seconds.
+    """What DULL does with a message: :class:`Ignore` is a silent discard and says why, for counters.
 
-    :class:`~grasp.discovery.Ignore` stands for a silent discard, its reason is for counters. Nothing is relayed.
+    Not thread-safe; the owner locks. ``now`` is monotonic seconds.
     """
 
     def __init__(self, objectives: Iterable[str], limits: Limits) -> None:
@@ -71,10 +69,11 @@ class DullRules:
         self.locators: Final = LocatorCache(limits)
         #: Port and protocol (its address does not count) and ttl in ms of what discoveries are answered with.
         self.served: Final[dict[str, tuple[IPv6Locator, int]]] = {}
-        self._ids = SessionIds(limits.recent_session_ids, lambda: secrets.randbits(32))
+        self.ids: Final = SessionIds(limits.recent_session_ids, lambda: secrets.randbits(32))
         self._questions: dict[int, tuple[Question, IPv6Address]] = {}
         self._answered = SeenTable(limits.seen, 2 * GRASP_DEF_TIMEOUT / 1000)
-        self._rate = TokenBucket(limits.relay_rate, limits.relay_rate)
+        self._answers = TokenBucket(limits.relay_rate, limits.relay_rate)
+        self._asking = {each: TokenBucket(limits.discovery_rate, limits.discovery_rate) for each in self.objectives}
 
     def stranger(self, source: Source) -> bool:
         """Whether a message from there is discarded unread: its source is not link-local."""
@@ -97,10 +96,9 @@ class DullRules:
     def multicast(
         self, now: float, message: Message, source: Source, own: IPv6Address
     ) -> list[TaggedObjective] | Response | Ignore:
-        """A multicast: what of it is cached now, or the response to send to ``source``.
+        """A multicast: what of it is cached now, or the response to send; ``own`` is our link-local address.
 
-        ``own`` is the interface's link-local address. A flood whose locator leads off the link is discarded too:
-        usage is limited to link-local operations (§2.5.2).
+        A flood whose locator leads off the link is discarded too: DULL is for link-local operations only.
         """
         if reason := self._objection(message, source):
             return Ignore(reason)
@@ -116,29 +114,29 @@ class DullRules:
             return Ignore("not served")
         if not self._answered.add(now, (message.session_id, message.initiator, source.address)):
             return Ignore("answered already")
-        if not self._rate.take(now):
+        if not self._answers.take(now):
             return Ignore("answer rate exceeded")
         locator, ttl = served
         return Response(message.session_id, message.initiator, ttl, (replace(locator, address=own),))
 
-    def flood(self, own: IPv6Address, ttl: int, entry: FloodEntry) -> Flood:
-        """The M_FLOOD to send."""
-        session_id = self._ids.new()
-        self._ids.release(session_id)
-        return Flood(session_id, own, ttl, (entry,))
-
-    def ask(self, question: Question, own: IPv6Address) -> Discovery:
-        """The M_DISCOVERY to send for ``question``, each time with another session ID (§2.5.4.3)."""
-        session_id = self._ids.new()
+    def ask(self, now: float, question: Question, own: IPv6Address) -> Discovery | None:
+        """The M_DISCOVERY to send, each with another session ID (§2.5.4.3); None if it is too soon for it."""
+        if own not in _LINK_LOCAL or not self._asking[question.name].take(now):
+            return None
+        session_id = self.ids.new()
         question.session_ids.append(session_id)
         self._questions[session_id] = question, own
         return Discovery(session_id, own, Objective(question.name, F_DISC, _LOOP_COUNT))
+
+    def known(self, now: float, question: Question) -> list[Discovered]:
+        """What answers ``question``; an answer that lives shorter than the wait for it is one all the same."""
+        return self.locators.get(now, question.name) or list(question.found.values())
 
     def forget(self, question: Question) -> None:
         """Its responses are unsolicited from now on."""
         for session_id in question.session_ids:
             del self._questions[session_id]
-            self._ids.release(session_id)
+            self.ids.release(session_id)
 
     def unicast(self, now: float, message: Message, source: Source) -> Question | Ignore:
         """A message by TCP: only the response to a question is welcome, with link-local locators (§2.5.2)."""
@@ -158,11 +156,12 @@ class DullRules:
         question.found.update((each.locator, each) for each in learnt)
         return question
 
-    def gone(self, now: float, interface: int) -> None:
-        """The interface is gone: its neighbours, and what they said, may be others when it comes back."""
-        self.locators.forget_interface(interface)
+    def gone(self, now: float, interfaces: frozenset[int]) -> None:
+        """An interface is gone: its neighbours, and what they said, may be others when it comes back."""
+        for index in interfaces:
+            self.locators.forget_interface(index)
         for entry in self.floods.get(now):
-            if entry.interface == interface:
+            if entry.interface in interfaces:
                 self.floods.expire(entry.objective.name, entry.locator)
 
 
@@ -171,7 +170,7 @@ def _on_link(locator: Locator) -> bool:
 
 
 class _Ear:
-    """What the substrate calls (:class:`~grasp.transport.Receiver`), and the state its threads share with the callers'.
+    """What the substrate calls (:class:`~grasp.transport.Receiver`).
 
     ``changed`` has the only lock; it is never held while something is sent or received, or a handler runs.
     """
@@ -181,8 +180,8 @@ class _Ear:
         self._substrate = substrate
         self._limits = limits
         self._tasks = tasks
-        self.changed: Final = threading.Condition(threading.Lock())
-        self.handlers: Final[list[tuple[str | None, FloodHandler]]] = []
+        self.changed: Final = threading.Condition()
+        self.handlers: Final[list[tuple[str | None, Callable[[TaggedObjective], None]]]] = []
         self.counts: Final[Counter[str]] = Counter()
 
     def own(self) -> tuple[int, IPv6Address]:
@@ -216,16 +215,14 @@ class _Ear:
         reason = "source not link-local"
         try:
             if not self._rules.stranger(source):
-                channel = Channel(connection, self._limits.message_size)
-                message = channel.receive(time.monotonic() + self._limits.first_message_ms / 1000)
+                deadline = time.monotonic() + self._limits.first_message_ms / 1000
+                message = Channel(connection, self._limits.message_size).receive(deadline)
                 with self.changed:
                     verdict = self._rules.unicast(time.monotonic(), message, source)
                     reason = verdict.reason if isinstance(verdict, Ignore) else ""
                     self.changed.notify_all()
-        except WireError:
-            reason = "malformed message"
-        except OSError:
-            reason = "connection without a message"
+        except (OSError, WireError):
+            reason = "connection without a valid message"
         finally:
             connection.close()
         if reason:
@@ -233,11 +230,9 @@ class _Ear:
 
     def interfaces_changed(self, gone: frozenset[int]) -> None:
         with self.changed:
-            for index in gone:
-                self._rules.gone(time.monotonic(), index)
+            self._rules.gone(time.monotonic(), gone)
 
-    def upkeep(self, now: float) -> None:
-        pass
+    def upkeep(self, now: float) -> None: ...
 
 
 class Dull:
@@ -251,24 +246,15 @@ class Dull:
     """
 
     def __init__(
-        self,
-        interface: str,
-        objectives: Iterable[str],
-        *,
-        port: int = 0,
-        limits: Limits | None = None,
-        name: str = "dull",
-    ) -> None:
+        self, interface: str, objectives: Iterable[str], *,
+        port: int = 0, limits: Limits | None = None, name: str = "dull",
+    ) -> None:  # fmt: skip
         names = list(objectives)
-        if isinstance(objectives, str) or not names or not all(type(each) is str for each in names):
-            raise LocalError(ErrorCode.badArgument, "objectives must be one or more names, in a list")
-        if type(interface) is not str or not interface:
-            raise LocalError(ErrorCode.badArgument, "DULL needs the name of one interface (RFC 8990 §2.5.2)")
+        if type(interface) is not str or isinstance(objectives, str) or {str} != {type(each) for each in names}:
+            raise LocalError(ErrorCode.badArgument, "DULL needs the name of one interface and a list of objectives'")
         self._limits = limits or DULL_LIMITS
         self._substrate = PlainSubstrate([interface], port=port, limits=self._limits, name=name)
         self._rules = DullRules(names, self._limits)
-        rate = self._limits.discovery_rate
-        self._pace = {each: TokenBucket(rate, rate) for each in self._rules.objectives}
         self._tasks = TaskPool(self._limits.task_threads, self._limits.tasks, f"{name}-task")
         self._ear = _Ear(self._rules, self._substrate, self._limits, self._tasks)
         self._state = "new"
@@ -298,10 +284,6 @@ class Dull:
         self.stop()
 
     @property
-    def running(self) -> bool:
-        return self._state == "running"
-
-    @property
     def port(self) -> int:
         return self._substrate.port
 
@@ -325,8 +307,7 @@ class Dull:
         """Tell the link, once, valid for ``ttl`` ms, 0 for ever; False if the interface cannot be used now.
 
         The loop count becomes 1 and F_SYNCH is set. ``locator``: link-local, ``::`` for the interface's own
-        address. Repeat it at the objective's interval. Raises :class:`LocalError` ``notObj``, ``notSynch``,
-        ``invalidLoc`` (any other locator), ``tooLong``.
+        address. Raises :class:`LocalError` ``notObj``, ``notSynch``, ``invalidLoc`` (other locators), ``tooLong``.
         """
         self._check(objective.name)
         milliseconds(ttl, "ttl")
@@ -339,7 +320,9 @@ class Dull:
             raise LocalError(ErrorCode.invalidLoc, f"{locator} is not link-local (RFC 8990 §2.5.2)")
         told = Objective(objective.name, objective.flags | F_SYNCH, _LOOP_COUNT, objective.value)
         with self._ear.changed:
-            message = self._rules.flood(own, ttl, FloodEntry(told, locator))
+            session_id = self._rules.ids.new()
+            self._rules.ids.release(session_id)
+        message = Flood(session_id, own, ttl, (FloodEntry(told, locator),))
         return self._substrate.multicast(index, encode_message(message, self._limits.multicast_size))
 
     def floods(self, name: str | None = None) -> list[TaggedObjective]:
@@ -350,26 +333,19 @@ class Dull:
 
     def wait_flood(self, name: str, timeout: int = GRASP_DEF_TIMEOUT) -> list[TaggedObjective]:
         """The same, as soon as there is something; an empty list after ``timeout`` ms."""
-        deadline = time.monotonic() + milliseconds(timeout) / 1000
         with self._ear.changed:
-            while True:
-                self._check(name)
-                now = time.monotonic()
-                found = self._rules.floods.get(now, name)
-                if found or now >= deadline:
-                    return found
-                self._ear.changed.wait(deadline - now)
+            return self._ear.changed.wait_for(lambda: self.floods(name), milliseconds(timeout) / 1000)
 
-    def on_flood(self, name: str | None, handler: FloodHandler) -> None:
+    def on_flood(self, name: str | None, handler: Callable[[TaggedObjective], None]) -> None:
         """Call ``handler``, in another thread, for every flood of that objective, or of any, that arrives."""
         with self._ear.changed:
             self._check(name)
             self._ear.handlers.append((name, handler))
 
     def serve(self, name: str, locator_port: int, protocol: int = IPPROTO_TCP, ttl: int = GRASP_DEF_TIMEOUT) -> None:
-        """Answer discoveries with the interface's link-local address, this port and protocol, for ``ttl`` ms.
+        """Answer discoveries with the interface's own address, this port and protocol, valid for ``ttl`` ms.
 
-        To flood is better (§2.5.2): it makes less traffic. Raises :class:`LocalError` ``notObj``, ``invalidLoc``.
+        To flood is better (§2.5.2). Raises :class:`LocalError` ``notObj``, ``invalidLoc``.
         """
         locator = IPv6Locator(_UNSPECIFIED, protocol, locator_port)
         if locator_port == 0:
@@ -380,15 +356,12 @@ class Dull:
             self._rules.served[name] = locator, ttl
 
     def stop_serving(self, name: str) -> None:
-        """Undo :meth:`serve`; raises ``notObj`` if there was nothing to undo."""
+        """Undo :meth:`serve`."""
         with self._ear.changed:
             self._check(name)
-            if self._rules.served.pop(name, None) is None:
-                raise LocalError(ErrorCode.notObj, f"{name!r:.80} is not served")
+            self._rules.served.pop(name, None)
 
-    def discover(
-        self, name: str, timeout: int = 1_000, count: int | None = 1, minimum_ttl: int = 1
-    ) -> list[Discovered]:
+    def discover(self, name: str, timeout: int = 1000, count: int | None = 1, minimum_ttl: int = 1) -> list[Discovered]:
         """Neighbours that serve ``name``: as soon as ``count`` are known, or with None all that answer in time.
 
         ``timeout`` and ``minimum_ttl`` are as in :meth:`grasp.ASA.discover`; an empty list is no error.
@@ -398,36 +371,36 @@ class Dull:
         if count is not None and (type(count) is not int or count < 1):
             raise LocalError(ErrorCode.badArgument, f"count must be 1 or more, or None, not {count!r:.40}")
         question = Question(name)
-        intervals = backoff(MS_PER_LOOP * _LOOP_COUNT / 1000, _LONGEST_INTERVAL_S, secrets.SystemRandom().random)
+        intervals = backoff(_INTERVAL_S, 10.0, secrets.SystemRandom().random)
         repeat = 0.0
-        with self._ear.changed:
+
+        def enough() -> bool:
             self._check(name)
+            return count is not None and len(self._rules.known(time.monotonic(), question)) >= count
+
+        changed = self._ear.changed
+        with changed:
             self._rules.locators.drop_below(time.monotonic(), name, minimum_ttl)
         try:
             while True:
-                with self._ear.changed:
-                    while True:
-                        self._check()
-                        now = time.monotonic()
-                        # An answer that lives shorter than this wait is an answer all the same.
-                        found = self._rules.locators.get(now, name) or list(question.found.values())
-                        if now >= deadline or (count is not None and len(found) >= count):
-                            return found
-                        left = (deadline if question.found else min(repeat, deadline)) - now
-                        if left <= 0:
-                            break
-                        self._ear.changed.wait(left)
-                # Where nothing was asked there is nothing to back off from.
-                repeat = now + (next(intervals) if self._ask(now, question) else MS_PER_LOOP / 1000)
+                with changed:
+                    if (
+                        changed.wait_for(enough, min(repeat, deadline) - time.monotonic())
+                        or time.monotonic() >= deadline
+                    ):
+                        return self._rules.known(time.monotonic(), question)
+                # Found one, wait for others; asked nobody, there is nothing to back off from.
+                now = time.monotonic()
+                asked = not question.found and self._ask(now, question)
+                repeat = deadline if question.found else now + (next(intervals) if asked else _INTERVAL_S)
         finally:
-            with self._ear.changed:
+            with changed:
                 self._rules.forget(question)
 
     def _ask(self, now: float, question: Question) -> bool:
         """One M_DISCOVERY, if the interface can be used and ``Limits.discovery_rate`` allows it."""
         index, own = self._ear.own()
         with self._ear.changed:
-            if not index or not self._pace[question.name].take(now):
-                return False
-            message = self._rules.ask(question, own)
-        return self._substrate.multicast(index, encode_message(message, self._limits.multicast_size))
+            message = self._rules.ask(now, question, own)
+        limit = self._limits.multicast_size
+        return message is not None and self._substrate.multicast(index, encode_message(message, limit))

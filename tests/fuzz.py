@@ -43,6 +43,7 @@ def main() -> int:
             besieged.storm(seed + rounds, min(ROUND, left), lambda done: _show(ends, done))
             rounds += 1
             wrong += besieged.recovered(before)
+            print(f"round {rounds}: {json.dumps(as_json(besieged.level()))}", flush=True)
         after = besieged.level() if besieged.target.process.poll() is None else None
     if after is None:
         wrong.append("the node's process has ended")

@@ -128,7 +128,7 @@ class Core:
         try:
             self._shared.substrate.start(self)
         except BaseException:
-            self._shared.running = False
+            self._started = self._shared.running = False
             raise
 
     def stop(self) -> None:

@@ -71,6 +71,18 @@ def test_what_others_say_of_a_responder_prolongs_its_own_answer_and_does_not_sho
     assert cache.get(8.0, "EX1") == [Discovered(ROUTED[0], LEFT, 9.0, False)]
 
 
+def test_a_later_divert_replaces_an_earlier_one(cache: LocatorCache) -> None:
+    cache.add(0.0, "EX1", ROUTED[:1], LEFT, 5000, True)
+    cache.add(0.0, "EX1", ROUTED[:1], LEFT, 1000, True)
+    assert cache.get(0.0, "EX1") == [Discovered(ROUTED[0], LEFT, 1.0, True)]
+
+
+def test_a_responders_own_answer_replaces_a_divert(cache: LocatorCache) -> None:
+    cache.add(0.0, "EX1", ROUTED[:1], LEFT, 5000, True)
+    cache.add(0.0, "EX1", ROUTED[:1], LEFT, 1000, False)
+    assert cache.get(0.0, "EX1") == [Discovered(ROUTED[0], LEFT, 1.0, False)]
+
+
 def test_a_responder_may_shorten_its_own_lifetime(cache: LocatorCache) -> None:
     cache.add(0.0, "EX1", ROUTED[:1], LEFT, 5000, False)
     cache.add(0.0, "EX1", ROUTED[:1], LEFT, 1000, False)

@@ -94,6 +94,13 @@ def test_an_item_at_the_limit_is_framed_and_one_byte_longer_is_not(item: bytes) 
     assert caught.value.code is ErrorCode.tooLong
 
 
+@pytest.mark.parametrize("first", [byte for byte in range(256) if 28 <= byte & 31 <= 30] + [0x1F, 0x3F, 0xDF, 0xFF])
+def test_a_byte_no_item_can_begin_with_is_refused_at_once(first: int) -> None:
+    for before in (b"", b"\x82\x00", b"\xc1"):
+        with pytest.raises(WireError):
+            Framer(2048).end(before + bytes([first]))
+
+
 @pytest.mark.parametrize("major", [2, 3, 4, 5])
 @pytest.mark.parametrize("count", [2049, 2**32 - 1, 2**62, 2**64 - 1])
 def test_a_claim_beyond_the_limit_is_refused_with_its_head(major: int, count: int) -> None:
@@ -223,6 +230,14 @@ def test_a_message_one_byte_above_the_limit_is_refused_for_its_length(limit: int
         size = 100
     with pytest.raises(WireError) as caught:
         _read([data[at : at + size] for at in range(0, len(data), size)], limit)
+    assert caught.value.code is ErrorCode.tooLong
+
+
+@pytest.mark.parametrize("width", [2, 4, 8])
+def test_a_head_that_goes_beyond_the_limit_is_refused_before_it_is_whole(width: int) -> None:
+    data = b"\x83\x07\x01" + head(0, 1, width)
+    with pytest.raises(WireError) as caught:
+        _read([data[:-1]], len(data) - 2)
     assert caught.value.code is ErrorCode.tooLong
 
 

@@ -290,6 +290,7 @@ VIOLATIONS |= {
     "M_RESPONSE with objective before the locator": ([2, SID, IP6, 9, OBJ, LOC], SID),
     "M_RESPONSE with only misplaced options": ([2, SID, IP6, 9, [101], [102]], SID),
     "M_RESPONSE with a locator in an array": ([2, SID, IP6, 9, [LOC]], SID),
+    "M_RESPONSE with two diverts": ([2, SID, IP6, 9, [100, LOC], [100, LOC]], SID),
     "divert of nothing": ([2, SID, IP6, 9, [100]], SID),
     "divert in a divert": ([2, SID, IP6, 9, [100, [100, LOC]]], SID),
     "divert to an objective": ([2, SID, IP6, 9, [100, OBJ]], SID),

@@ -87,6 +87,7 @@ HAND_MADE: dict[str, tuple[str, str]] = {
         "f6",
     ),
     "indefinite strings": ("84 01 01 5f 420a00 40 420001 ff 84 7f 61 45 60 62 5831 ff 05", "00"),
+    "breaks in the chunks of a string": ("84 01 01 5f 42ffff 40 42ff83 ff 84 63 455831 05", "00"),
     "indefinite arrays": ("9f 01 01 44 0a000001 9f 63 455831 05", "00 ff ff"),
     "name as long as a head can say": ("84 01 01 44 0a000001 84 790100" + "61" * 256 + "05", "f6"),
     "unknown tags in the value": ("84 01 01 44 0a000001 84 63 455831 05", "d9fffe d81c 82 d81d 00 c24101"),
