@@ -15,6 +15,7 @@ from grasp.api import ASA, Negotiation, Node
 from grasp.calls import FloodItem, Peer
 from grasp.cbor import RawCBOR, Tag
 from grasp.core.core import Statistics
+from grasp.dull import Dull
 from grasp.errors import Declined, ErrorCode, GraspError, LocalError, PeerError, WireError
 from grasp.flooding import TaggedObjective
 from grasp.limits import Limits
@@ -26,6 +27,7 @@ __all__ = [
     "NO_VALUE",
     "Declined",
     "Discovered",
+    "Dull",
     "ErrorCode",
     "FQDNLocator",
     "FloodItem",

@@ -11,6 +11,7 @@ cbor2 bounds depth and refuses malformed items; what it leaves open is closed he
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 from typing import Any, Final
@@ -51,6 +52,9 @@ class RawCBOR(bytes):
 
     def __repr__(self) -> str:
         return f"RawCBOR({bytes(self)!r})"
+
+
+_IMMUTABLE: Final = frozenset({str, bytes, int, float, bool, type(None), RawCBOR})
 
 
 def _inert(number: int) -> Callable[[Any, bool], Tag]:
@@ -131,7 +135,13 @@ def copied(value: Any) -> Any:
         return {key: copied(each) for key, each in value.items()}
     if kind is Tag:
         return Tag(value.tag, copied(value.value))
-    return value
+    if kind in _IMMUTABLE:
+        return value
+    try:
+        return copy.deepcopy(value)
+    except TypeError:
+        # What cannot be copied is what cbor2 makes of simple values and map keys, which do not change.
+        return value
 
 
 class Framer:

@@ -79,6 +79,7 @@ class DiscoveryRules:
         self._answered = SeenTable(limits.seen, lifetime)
         # The relay rate times the lifetime stays below this table's bound, so no loop outlives its entry.
         self._relayed = SeenTable(limits.seen, lifetime)
+        self._own = SeenTable(limits.seen, lifetime)
         self._asked: dict[tuple[int, Address], Asked] = {}
 
     def received(
@@ -122,7 +123,7 @@ class DiscoveryRules:
         loop_count = message.objective.loop_count - 1
         if loop_count <= 0:
             return Ignore("loop count exhausted")
-        if key in self._relayed:
+        if key in self._relayed or key in self._own:
             return Ignore("relayed already")
         if not self._rate.take(now):
             return Ignore("relay rate exceeded")
@@ -139,7 +140,7 @@ class DiscoveryRules:
 
     def own(self, now: float, session_id: int, initiator: Address) -> None:
         """A discovery this node starts: when it comes back it is not relayed."""
-        self._relayed.add(now, (session_id, initiator))
+        self._own.add(now, (session_id, initiator))
 
     def asker(self, now: float, response: Response) -> Asked | None:
         """Whose relayed discovery ``response`` answers; None if nobody's or too late."""

@@ -253,7 +253,7 @@ class Dull:
         if type(interface) is not str or isinstance(objectives, str) or {str} != {type(each) for each in names}:
             raise LocalError(ErrorCode.badArgument, "DULL needs the name of one interface and a list of objectives'")
         self._limits = limits or DULL_LIMITS
-        self._substrate = PlainSubstrate([interface], port=port, limits=self._limits, name=name)
+        self._substrate = PlainSubstrate([interface], link_local_only=True, port=port, limits=self._limits, name=name)
         self._rules = DullRules(names, self._limits)
         self._tasks = TaskPool(self._limits.task_threads, self._limits.tasks, f"{name}-task")
         self._ear = _Ear(self._rules, self._substrate, self._limits, self._tasks)
@@ -268,9 +268,7 @@ class Dull:
         return self
 
     def stop(self) -> None:
-        """Blocked calls end with ``stopped``, threads and sockets are gone. Idempotent."""
-        if self._state != "running":
-            return
+        """Blocked calls end with ``stopped``, threads and sockets are gone. Idempotent; final."""
         with self._ear.changed:
             self._state = "stopped"
             self._ear.changed.notify_all()
@@ -343,10 +341,7 @@ class Dull:
             self._ear.handlers.append((name, handler))
 
     def serve(self, name: str, locator_port: int, protocol: int = IPPROTO_TCP, ttl: int = GRASP_DEF_TIMEOUT) -> None:
-        """Answer discoveries with the interface's own address, this port and protocol, valid for ``ttl`` ms.
-
-        To flood is better (§2.5.2). Raises :class:`LocalError` ``notObj``, ``invalidLoc``.
-        """
+        """Answer discoveries with our address, this port and protocol, for ``ttl`` ms; floods are better (§2.5.2)."""
         locator = IPv6Locator(_UNSPECIFIED, protocol, locator_port)
         if locator_port == 0:
             raise LocalError(ErrorCode.invalidLoc, "port 0 cannot be reached")
@@ -384,10 +379,8 @@ class Dull:
         try:
             while True:
                 with changed:
-                    if (
-                        changed.wait_for(enough, min(repeat, deadline) - time.monotonic())
-                        or time.monotonic() >= deadline
-                    ):
+                    done = changed.wait_for(enough, min(repeat, deadline) - time.monotonic())
+                    if done or time.monotonic() >= deadline:
                         return self._rules.known(time.monotonic(), question)
                 # Found one, wait for others; asked nobody, there is nothing to back off from.
                 now = time.monotonic()

@@ -113,13 +113,13 @@ class FloodRules:
         self._rate = TokenBucket(limits.relay_rate, limits.relay_rate)
         lifetime = 2 * GRASP_DEF_TIMEOUT / 1000
         self._heard = SeenTable(limits.seen, lifetime)
+        self._own = SeenTable(limits.seen, lifetime)
         # The relay rate times the lifetime stays below this table's bound, so no loop outlives its entry.
         self._relayed = SeenTable(limits.seen, lifetime)
 
     def own(self, now: float, session_id: int, initiator: Address) -> None:
         """A flood this node starts: when it comes back it is neither cached nor relayed."""
-        self._heard.add(now, (session_id, initiator))
-        self._relayed.add(now, (session_id, initiator))
+        self._own.add(now, (session_id, initiator))
 
     def received(
         self, now: float, flood: Flood, data: bytes, source: Source, interfaces: Sequence[int]
@@ -130,7 +130,7 @@ class FloodRules:
         if flood.initiator.is_link_local and loop_count != 1:
             return FloodReaction(False, reason="link-local initiator and loop count not 1")
         key = (flood.session_id, flood.initiator)
-        if not self._heard.add(now, key):
+        if key in self._own or not self._heard.add(now, key):
             return FloodReaction(False, reason="heard already")
         others = tuple(index for index in interfaces if index != source.interface)
         if not others:

@@ -78,7 +78,7 @@ class Limits:
         # A full bucket, and then the rate.
         if self.seen <= self.relay_rate * (1 + 2 * GRASP_DEF_TIMEOUT // 1000):
             raise ValueError("Limits.seen must exceed what relay_rate uses in twice GRASP_DEF_TIMEOUT (§2.5.6.2)")
-        if self.message_size > MAX_MESSAGE_SIZE:
-            raise ValueError(f"Limits.message_size must not exceed {MAX_MESSAGE_SIZE} bytes")
+        if not GRASP_DEF_MAX_SIZE <= self.message_size <= MAX_MESSAGE_SIZE:
+            raise ValueError(f"Limits.message_size must be {GRASP_DEF_MAX_SIZE}..{MAX_MESSAGE_SIZE} bytes (§2.8.3)")
         if self.multicast_size > MAX_MESSAGE_SIZE - 48:
             raise ValueError(f"Limits.multicast_size must not exceed {MAX_MESSAGE_SIZE - 48} bytes")

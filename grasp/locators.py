@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from grasp.constants import GRASP_DEF_TIMEOUT
 from grasp.limits import Limits
-from grasp.wire import IPv6Locator, Locator
+from grasp.wire import FQDNLocator, IPv4Locator, IPv6Locator, Locator, URILocator
 
-_INDEFINITE_TTL = 10 * GRASP_DEF_TIMEOUT
+_INDEFINITE_TTL: Final = 10 * GRASP_DEF_TIMEOUT
+_AUTHORITY: Final = re.compile(r"[^:/?#]+://(?:[^@/?#]*@)?([^:/?#]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,25 @@ class Discovered:
 
     @property
     def link_local(self) -> bool:
-        return isinstance(self.locator, IPv6Locator) and self.locator.address.is_link_local
+        return isinstance(self.locator, IPv6Locator | IPv4Locator) and self.locator.address.is_link_local
+
+    @property
+    def divertible(self) -> bool:
+        """Whether it means the same on every link, so that a Divert may hold it (§2.9.5.1, §2.9.5.3, §2.9.5.4)."""
+        if isinstance(self.locator, FQDNLocator):
+            return not _is_mdns(self.locator.name)
+        if isinstance(self.locator, URILocator):
+            return not _is_mdns(_host_of(self.locator.uri))
+        return not self.link_local
+
+
+def _is_mdns(name: str) -> bool:
+    return name.rstrip(".").lower().endswith(".local")
+
+
+def _host_of(uri: str) -> str:
+    authority = _AUTHORITY.match(uri)
+    return authority[1] if authority else ""
 
 
 class LocatorCache:
@@ -89,14 +110,15 @@ class LocatorCache:
         return list(found.values())
 
     def learnt_elsewhere(self, now: float, name: str, interface: int) -> list[Discovered] | None:
-        """What may be said on ``interface`` (§2.5.4.3): nothing learnt there, no link-local locator (§2.9.2).
+        """What may be said on ``interface``: nothing learnt there (§2.5.4.3), nothing of local meaning (§2.9.5).
 
         None if nothing at all is known of the objective.
         """
         if not self.get(now, name):
             return None
         entries = self._entries[name].values()
-        return [entry for entry in entries if entry.interface != interface and not entry.link_local]
+        said = {each.locator: each for each in entries if each.interface != interface and each.divertible}
+        return list(said.values())
 
     def drop_below(self, now: float, name: str, minimum_ttl: int) -> None:
         """Forget locators with no more than ``minimum_ttl`` ms left (RFC 8991 §2.3.4); 0 forgets all."""

@@ -33,11 +33,6 @@ class TokenBucket:
         self._fill(now)
         return max(0.0, (1 - self._level) / self._rate)
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing was taken since it was last full."""
-        return self._level >= self._burst
-
 
 def backoff(first: float, longest: float, jitter: Callable[[], float]) -> Iterator[float]:
     """Intervals that double from ``first`` to ``longest`` seconds, each lengthened by up to a quarter.

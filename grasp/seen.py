@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 
 class SeenTable:
-    """Keys remembered for a lifetime, ``limit`` at most: at the bound the oldest is forgotten."""
+    """Keys remembered for a lifetime or longer, ``limit`` at most: at the bound the oldest is forgotten."""
 
     __slots__ = ("_expires", "_lifetime", "_limit")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv6Address
@@ -14,19 +15,25 @@ from typing import Any
 import pytest
 
 from grasp.calls import FloodItem, Peer, Registration
-from grasp.constants import F_DISC, F_NEG
+from grasp.constants import F_DISC, F_NEG, F_SYNCH
 from grasp.core import Core, core
 from grasp.discovery import Source
+from grasp.dull import Dull
 from grasp.errors import ErrorCode, GraspError, LocalError, PeerError
 from grasp.transport import Connection, Receiver
 from grasp.transport.interfaces import Interface
 from grasp.wire import (
     Discovery,
+    Flood,
+    FQDNLocator,
+    Invalid,
     IPv6Locator,
     Message,
     Objective,
     RequestNegotiation,
     RequestSynchronization,
+    Response,
+    URILocator,
     decode_message,
 )
 from tests.wire.by_hand import pack
@@ -232,7 +239,7 @@ class Links:
         self.wire = Wire()
 
     def start(self, receiver: Receiver) -> None:
-        pass
+        self.receiver = receiver
 
     def stop(self) -> None:
         pass
@@ -404,3 +411,173 @@ def test_a_rapid_discovery_has_the_timer_and_the_loop_count_of_a_request(node: C
     rapid = links.multicasts[0]
     assert isinstance(rapid, Discovery)
     assert rapid.objective == objective
+
+
+# -- DULL (§2.5.2), on one link of the same kind
+
+
+@pytest.fixture
+def dull(links: Links, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dull]:
+    def substrate(interfaces: list[str], **_: Any) -> Links:
+        links.interfaces = tuple(each for each in Links.interfaces if each.name in interfaces)
+        return links
+
+    monkeypatch.setattr("grasp.dull.PlainSubstrate", substrate)
+    with Dull("eth1", ["EX1"]) as made:
+        yield made
+
+
+def test_dull_uses_the_interface_it_was_given_and_shares_nothing(dull: Dull, links: Links) -> None:
+    secure = Core(Links())
+    secure.start()
+    handle = asa(secure)
+    secure.multicast_received(FLOOD, NEIGHBOUR)
+    assert dull.floods() == []
+    dull.flood(Objective.synchronization("EX1", 2), 0)
+    links.receiver.multicast_received(pack([9, 2, THERE.packed, 0, [["EX1", 5, 1, 3], []]]), NEIGHBOUR)
+    assert [each.objective.value for each in dull.floods("EX1")] == [3]
+    assert [each.objective.value for each in secure.get_flood(handle, None)] == [1]
+    assert [each.name for each in links.interfaces] == ["eth1"]
+    secure.stop()
+
+
+def test_dull_sends_nothing_but_discoveries_and_floods_with_a_loop_count_of_1(dull: Dull, links: Links) -> None:
+    dull.flood(Objective.synchronization("EX1", 2, loop_count=6), 0)
+    dull.serve("EX1", 4711)
+    assert dull.discover("EX1", timeout=20) == []
+    flood, *discoveries = links.multicasts
+    assert isinstance(flood, Flood)
+    assert [entry.objective.loop_count for entry in flood.entries] == [1]
+    assert discoveries
+    assert all(isinstance(each, Discovery) and each.objective.loop_count == 1 for each in discoveries)
+    assert (links.replies, links.wire.sent) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "loop_count", "source", "welcome"),
+    [
+        ("EX1", 1, NEIGHBOUR, True),
+        ("EX1", 0, NEIGHBOUR, False),
+        ("EX1", 2, NEIGHBOUR, False),
+        ("EX1", 255, NEIGHBOUR, False),
+        ("EX2", 1, NEIGHBOUR, False),
+        ("EX1", 1, Source(THERE, 40_000, 1), False),
+    ],
+)
+def test_dull_discards_without_a_word_and_relays_nothing(
+    dull: Dull, links: Links, name: str, loop_count: int, source: Source, welcome: bool
+) -> None:
+    dull.serve("EX1", 4711)
+    links.receiver.multicast_received(pack([9, 1, THERE.packed, 0, [[name, 5, loop_count, 1], []]]), source)
+    links.receiver.multicast_received(pack([1, 2, THERE.packed, [name, 1, loop_count]]), source)
+    assert len(dull.floods()) == len(links.replies) == int(welcome)
+    wire = Wire(pack([1, 3, THERE.packed, [name, 1, loop_count]]), pack([3, 4, [name, NEG, loop_count, 1]]))
+    wire.peer, wire.interface = source.address, source.interface
+    links.receiver.connected(wire)
+    assert wire.sent == []
+    assert links.multicasts == []
+
+
+class Talking(Wire):
+    """A peer whose first answer to us is whatever ``answer`` makes of our message."""
+
+    def __init__(self, answer: Callable[[Message], bytes]) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def receive(self, seconds: float) -> bytes:
+        if not self.patience:
+            self._incoming.append(self._answer(self.sent[0]))
+        return super().receive(seconds)
+
+
+@pytest.mark.parametrize("kind", [3, 4], ids=["M_REQ_NEG", "M_REQ_SYN"])
+def test_a_request_with_a_session_id_active_here_is_discarded(node: Core, links: Links, kind: int) -> None:
+    """§2.8.6: neither answered nor closed at once; it would be answered with any other ID."""
+    tester = asa(node, Objective("EX1", NEG), Objective("EX2", F_DISC | F_SYNCH))
+    node.serve_negotiate(tester, "EX1", lambda session, _: node.end_negotiate(tester, session, True, None))
+    node.listen_synchronize(tester, Objective.synchronization("EX2", 1))
+    outcome: list[tuple[list[Message], int]] = []
+
+    def meanwhile(request: Message) -> bytes:
+        assert isinstance(request, RequestNegotiation)
+        for session_id in (request.session_id, request.session_id ^ 1):
+            name, flags = ("EX1", NEG) if kind == 3 else ("EX2", F_DISC | F_SYNCH)
+            wire = Wire(pack([kind, session_id, [name, flags, 6, 1]]))
+            node.connected(wire)
+            outcome.append((wire.sent, len(wire.patience)))
+        return pack([6, request.session_id, [101]])
+
+    links.wire = Talking(meanwhile)
+    node.request_negotiate(tester, Objective("EX1", NEG, 6, 1), PEER, 5_000)
+    (clashing, waited), (other, _) = outcome
+    assert clashing == []
+    assert waited == 2
+    assert len(other) == 1
+
+
+@pytest.mark.parametrize("off", [0, 1], ids=["malformed", "of another session"])
+def test_within_a_session_m_invalid_has_the_id_of_the_message_it_answers(node: Core, links: Links, off: int) -> None:
+    tester = asa(node, Objective("EX1", NEG))
+    links.wire = Talking(lambda request: pack([5, request.session_id ^ off, ["EX1", NEG, 5, *([1] if off else [])]]))  # type: ignore[union-attr]
+    with pytest.raises(PeerError):
+        node.request_negotiate(tester, Objective("EX1", NEG, 6, 1), PEER, 5_000)
+    request, complaint = links.wire.sent
+    assert isinstance(complaint, Invalid)
+    assert complaint.session_id == request.session_id ^ off  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("tail", [[], ["why"], [0, 0]])
+def test_within_a_session_an_invalid_message_is_not_answered(node: Core, links: Links, tail: list[Any]) -> None:
+    tester = asa(node, Objective("EX1", NEG))
+    links.wire = Talking(lambda request: pack([99, request.session_id, *tail]))  # type: ignore[union-attr]
+    with pytest.raises(PeerError):
+        node.request_negotiate(tester, Objective("EX1", NEG, 6, 1), PEER, 5_000)
+    assert len(links.wire.sent) == 1
+
+
+def test_a_discovery_of_another_with_the_id_of_our_search_is_not_taken_for_ours(links: Links) -> None:
+    """§2.7: the initiator tells them apart, so the other's is relayed."""
+    node = Core(links, random_id=itertools.count(7).__next__, jitter=lambda: 0.0)
+    node.start()
+    tester = asa(node)
+    send = links.multicast
+    theirs: list[Message] = []
+
+    def multicast(interface: int, data: bytes) -> bool:
+        message = decode_message(data)
+        if isinstance(message, Discovery) and message.initiator == HERE and not theirs:
+            theirs.append(message)
+            node.multicast_received(pack([1, message.session_id, THERE.packed, ["EX9", 1, 6]]), NEIGHBOUR)
+        return send(interface, data)
+
+    links.multicast = multicast  # type: ignore[method-assign]
+    node.discover(tester, Objective("EX1"), 10, 0, 1)
+    node.stop()
+    relayed = [each for each in links.multicasts if isinstance(each, Discovery) and each.initiator == THERE]
+    assert [each.objective.name for each in relayed] == ["EX9"]
+    assert relayed[0].session_id == theirs[0].session_id  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("locator", "said"),
+    [
+        (FQDNLocator("router.example.com", 6, 7), True),
+        (FQDNLocator("Router.LOCAL.", 6, 7), False),
+        (URILocator("https://router.example.com:8443/x.local"), True),
+        (URILocator("https://admin@router.local:8443/x"), False),
+        (IPv6Locator(IPv6Address("fe80::7"), 6, 7), False),
+        (IPv6Locator(THERE, 6, 7), True),
+    ],
+    ids=str,
+)
+def test_a_divert_holds_nothing_that_is_only_valid_on_a_link(
+    node: Core, links: Links, locator: Any, said: bool
+) -> None:
+    """§2.9.5.1, §2.9.5.3, §2.9.5.4; what a relay learnt is passed on as a Divert."""
+    node.multicast_received(pack([1, 5, THERE.packed, ["EX1", 1, 6]]), NEIGHBOUR)
+    response = Wire(pack([2, 5, THERE.packed, 60_000, locator.to_item()]))
+    response.interface = 2
+    node.connected(response)
+    found = [each.locators for each in links.replies if isinstance(each, Response) and each.diverted]
+    assert found == ([(locator,)] if said else [])

@@ -203,8 +203,7 @@ class Core:
         if isinstance(message, RequestNegotiation):
             return self._negotiations.requested(channel, message)
         if isinstance(message, RequestSynchronization):
-            self._synchronizations.requested(channel, message)
-            return True
+            return self._synchronizations.requested(channel, message)
         if isinstance(message, Response):
             self._discoveries.responded(channel, message)
         elif isinstance(message, Discovery):
@@ -222,8 +221,10 @@ class Core:
     def _serve(self, channel: Channel, message: RequestNegotiation | RequestSynchronization) -> None:
         """A request that came as a rapid discovery: this node has connected, the rest is the same."""
         if isinstance(message, RequestSynchronization):
-            self._synchronizations.requested(channel, message)
-        elif not self._negotiations.requested(channel, message):
+            taken = self._synchronizations.requested(channel, message)
+        else:
+            taken = self._negotiations.requested(channel, message)
+        if not taken:
             channel.close()
 
     def _complain(self, channel: Channel, error: WireError) -> None:

@@ -134,7 +134,7 @@ class Discoveries:
     def _relayed_for(self, message: Discovery, reaction: Relay) -> Response | None:
         """Relay a unicast discovery and wait for the first response on its behalf."""
         found = self._searches.on_behalf(message, lambda: self._relay(reaction))
-        routed = tuple(each for each in found if not each.link_local)
+        routed = tuple(each for each in found if each.divertible)
         return _diverted(message, routed) if routed else None
 
     def _relay(self, reaction: Relay) -> None:
@@ -155,7 +155,7 @@ class Discoveries:
         if wanted is not None:
             self._searches.found(message, learnt)
             return
-        routed = tuple(each.locator for each in learnt if not each.link_local)
+        routed = tuple(each.locator for each in learnt if each.divertible)
         if asked is not None and routed:
             # The relay does not support it itself, so what it passes on is a Divert (§2.8.5).
             relayed = Response(message.session_id, message.initiator, message.ttl, Divert(routed))

@@ -19,7 +19,7 @@ from grasp.core.shared import Shared, milliseconds
 from grasp.errors import Declined, ErrorCode, GraspError, LocalError, PeerError, WireError
 from grasp.session import Agreed, NegotiationSession, Offer, Refused, State, Waiting
 from grasp.transport import Connection
-from grasp.wire import Invalid, InvalidMessage, Message, Objective, RequestNegotiation
+from grasp.wire import Invalid, InvalidMessage, Message, Noop, Objective, RequestNegotiation
 
 _log = logging.getLogger("grasp.core")
 
@@ -335,13 +335,15 @@ class Negotiations:
                 self._close(live, check=True)
                 raise PeerError(ErrorCode.noPeer, f"{machine.name}: {live.handle.peer}: {error}") from None
             except WireError as error:
-                self._refuse(live.channel, machine.session_id, error.detail)
+                if isinstance(error, InvalidMessage) and error.session_id is not None:
+                    self._refuse(live.channel, error.session_id, error.detail)
                 self._close(live)
                 code = INVALID.get(error.kind, ErrorCode.CBORfail) if isinstance(error, InvalidMessage) else error.code
                 raise PeerError(code, f"{machine.name}: {error.detail}") from None
             except PeerError as error:
-                if not isinstance(message, Invalid):
-                    self._refuse(live.channel, machine.session_id, error.detail)
+                if not isinstance(message, Invalid | Noop):
+                    # M_INVALID has the session ID of what it is about (§2.8.12).
+                    self._refuse(live.channel, message.session_id, error.detail)
                 self._close(live)
                 raise
             if isinstance(outcome, Offer):

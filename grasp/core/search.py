@@ -45,7 +45,6 @@ class _Search:
     def __init__(self, name: str, lock: threading.Lock) -> None:
         self.name = name
         self.session_ids: list[int] = []
-        self.initiators: set[Address] = set()
         self.found: dict[tuple[Locator, int], Discovered] = {}
         self.quick: Quick | None = None
         self.wants_quick = False
@@ -58,7 +57,8 @@ class Searches:
     def __init__(self, shared: Shared, rules: DiscoveryRules) -> None:
         self._shared = shared
         self._rules = rules
-        self._searches: dict[int, _Search] = {}
+        self._active: set[_Search] = set()
+        self._searches: dict[tuple[int, Address], _Search] = {}
         self._unanswered: dict[str, TokenBucket] = {}
 
     def discover(
@@ -180,10 +180,15 @@ class Searches:
             with shared.lock:
                 kept = search.quick[0] if search.quick is not None else None
                 for session_id in search.session_ids:
-                    del self._searches[session_id]
                     if session_id != kept:
                         shared.ids.release(session_id)
+                self._forget(search)
                 self._account(search)
+
+    def _forget(self, search: _Search) -> None:
+        self._active.discard(search)
+        for key in [key for key, each in self._searches.items() if each is search]:
+            del self._searches[key]
 
     def _pace(self, search: _Search, deadline: float) -> bool:
         """Wait where discoveries of this objective went unanswered too often lately; False if for too long."""
@@ -220,7 +225,7 @@ class Searches:
         with shared.lock:
             session_id = shared.ids.new()
             search.session_ids.append(session_id)
-            self._searches[session_id] = search
+            self._active.add(search)
         now = time.monotonic()
         for interface in shared.substrate.interfaces:
             initiator = shared.initiator(interface)
@@ -228,7 +233,7 @@ class Searches:
                 continue
             data = encode_message(Discovery(session_id, initiator, objective), shared.limits.multicast_size)
             with shared.lock:
-                search.initiators.add(initiator)
+                self._searches[session_id, initiator] = search
                 self._rules.own(now, session_id, initiator)
             shared.substrate.multicast(interface.index, data)
 
@@ -263,8 +268,8 @@ class Searches:
         search = _Search(message.objective.name, shared.lock)
         deadline = time.monotonic() + max(1.0, MS_PER_LOOP * message.objective.loop_count / 1000)
         with shared.lock:
-            search.initiators.add(message.initiator)
-            self._searches[message.session_id] = search
+            self._active.add(search)
+            self._searches[message.session_id, message.initiator] = search
         try:
             relay()
             with shared.lock:
@@ -273,21 +278,21 @@ class Searches:
                 return list(search.found.values())
         finally:
             with shared.lock:
-                self._searches.pop(message.session_id, None)
+                self._forget(search)
 
     def own(self, message: Discovery) -> bool:
         """Whether a discovery is one that this node waits for itself. The caller holds the lock."""
-        return message.session_id in self._searches
+        return (message.session_id, message.initiator) in self._searches
 
     def waiting(self, message: Response) -> str | None:
         """The objective of the search that a response answers, if any. The caller holds the lock."""
-        search = self._searches.get(message.session_id)
-        return search.name if search is not None and message.initiator in search.initiators else None
+        search = self._searches.get((message.session_id, message.initiator))
+        return search.name if search is not None else None
 
     def found(self, message: Response, learnt: list[Discovered]) -> None:
         """Hand what was learnt from a response to its search."""
         with self._shared.lock:
-            search = self._searches.get(message.session_id)
+            search = self._searches.get((message.session_id, message.initiator))
             if search is not None:
                 search.found.update({(each.locator, each.interface): each for each in learnt})
                 search.changed.notify_all()
@@ -303,8 +308,9 @@ class Searches:
         """The first step of an answer in rapid mode; False if nobody waits for it."""
         with self._shared.lock:
             session_id: int | None = getattr(message, "session_id", None)
-            search = self._searches.get(session_id) if session_id is not None else None
-            if search is None or session_id is None or not search.wants_quick or search.quick is not None:
+            waiting = (each for each in self._active if each.wants_quick and each.quick is None)
+            search = next((each for each in waiting if session_id in each.session_ids), None)
+            if search is None or session_id is None:
                 return False
             search.quick = (session_id, channel, message)
             search.changed.notify_all()
@@ -312,7 +318,7 @@ class Searches:
 
     def stop(self) -> None:
         with self._shared.lock:
-            for search in set(self._searches.values()):
+            for search in self._active:
                 search.changed.notify_all()
 
 

@@ -110,10 +110,16 @@ class Synchronizations:
             raise LocalError(ErrorCode.notSynch, name)
         return registered
 
-    def requested(self, channel: Channel, message: RequestSynchronization) -> None:
-        """A peer's M_REQ_SYN: answer and close (§2.5.6.1), or close at once when nobody listens (§2.8.6)."""
+    def requested(self, channel: Channel, message: RequestSynchronization) -> bool:
+        """A peer's M_REQ_SYN: answer and close (§2.5.6.1), or close at once when nobody listens (§2.8.6).
+
+        False if it is to be discarded because its session ID is active here.
+        """
         shared = self._shared
         with shared.lock:
+            if shared.ids.active(message.session_id) and not shared.substrate.is_own(channel.connection.peer):
+                shared.counts["session ID clash"] += 1
+                return False
             registered = shared.registry.publisher(message.objective.name)
             published = registered.published if registered is not None else None
             if published is None:
@@ -125,3 +131,4 @@ class Synchronizations:
             pass
         finally:
             channel.close()
+        return True

@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
+
+from grasp.rates import TokenBucket
 
 _log = logging.getLogger("grasp.core")
 
 _IDLE_S: Final = 5.0
+_COMPLAINTS: Final = 5
+_COMPLAINTS_PER_S: Final = 0.1
 
 
 class TaskPool:
@@ -28,6 +33,7 @@ class TaskPool:
         self._idle = 0
         self._started = 0
         self._running = True
+        self._complaints = TokenBucket(_COMPLAINTS_PER_S, _COMPLAINTS)
 
     def submit(self, task: Callable[[], None]) -> bool:
         """Queue ``task``; False if the queue is full or the pool stopped."""
@@ -66,8 +72,16 @@ class TaskPool:
             if task is not None:
                 try:
                     task()
-                except Exception:
-                    _log.exception("a task failed")
+                except BaseException:
+                    # SystemExit too: a handler may not end the node's thread.
+                    self._complain()
+
+    def _complain(self) -> None:
+        """Log why a task failed; not every time, because who sends floods may be the cause."""
+        with self._lock:
+            allowed = self._complaints.take(time.monotonic())
+        if allowed:
+            _log.exception("a task failed")
 
     def stop(self) -> None:
         """Drop what is queued, wait for what runs (bounded)."""

@@ -33,7 +33,8 @@ class PlainSubstrate:
 
     ``port`` is the TCP port connections are accepted on and the UDP port multicasts leave from (§2.8.4);
     0 chooses one that is free for both. ``address`` is the routed address to be known by, instead of the
-    first one found. ``ipv4`` adds IPv4 multicasts and connections.
+    first one found. ``ipv4`` adds IPv4 multicasts and connections. ``link_local_only`` refuses connections
+    from routed peers, for DULL, which is insecure on purpose (§2.5.2).
 
     It trusts the link: who can send on it is a member. :meth:`start` logs a warning that says so.
     """
@@ -47,6 +48,7 @@ class PlainSubstrate:
         port: int = 0,
         address: Address | None = None,
         ipv4: bool = False,
+        link_local_only: bool = False,
         limits: Limits | None = None,
         name: str = "grasp",
     ) -> None:
@@ -58,6 +60,7 @@ class PlainSubstrate:
         self._requested_port = port
         self._address = address
         self._ipv4 = ipv4
+        self._link_local_only = link_local_only
         self._limits = limits or Limits()
         self._name = name
         self._snapshot = Snapshot({}, frozenset(), ())
@@ -106,6 +109,8 @@ class PlainSubstrate:
         self._acceptors.start()
         self._watcher = threading.Thread(target=self._watch, name=f"{self._name}-interfaces", daemon=True)
         self._watcher.start()
+        if self._link_local_only:
+            return
         _log.warning(
             "GRASP on %s has no security of its own: it relies on links secured below IP (RFC 8990 §2.5.1)",
             ", ".join(each.name for each in self.interfaces) or "no interface yet",
@@ -138,6 +143,8 @@ class PlainSubstrate:
         snapshot = self._snapshot
         if scope:
             return scope if scope in snapshot.interfaces else None
+        if self._link_local_only:
+            return None
         mapped = peer.startswith(_MAPPED)
         if self._wanted is None and not mapped:
             return 0

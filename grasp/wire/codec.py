@@ -85,8 +85,8 @@ def message_from_item(item: Any) -> Message:
         raise
     except (WireError, LocalError) as error:
         detail = error.detail
-    # An M_INVALID is never answered with one (§2.8.12), so it needs no session ID here.
-    session_id = None if item[0] == MessageType.M_INVALID else session_of(item)
+    # Neither is ever answered with an M_INVALID (§2.8.12, §2.8.13), so they need no session ID here.
+    session_id = None if item[0] in (MessageType.M_INVALID, MessageType.M_NOOP) else session_of(item)
     raise InvalidMessage(f"{MessageType(item[0]).name}: {detail}", session_id, item[0])
 
 
@@ -133,7 +133,9 @@ def _response(item: list[Any]) -> Response:
         elif is_locator(field):
             locators.append(locator_from_item(field))
         elif _is_option(field):
-            if field[0] == OptionType.O_DIVERT and divert is None:
+            if field[0] == OptionType.O_DIVERT:
+                if divert is not None:
+                    raise WireError("more than one divert option")
                 divert = Divert(tuple(locator_from_item(each) for each in field[1:]))
         else:
             objective = objective_from_item(field)

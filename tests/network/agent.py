@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from ipaddress import ip_address
 from typing import Any
 
@@ -27,6 +28,7 @@ from .values import from_json, locator_from_json, locator_to_json, to_json
 
 KINDS = {"negotiate": Objective.negotiation, "synchronize": Objective.synchronization}
 HOLD = 60.0
+KEPT = 500  #: of what has happened, lest the agent grow in an attack of hours
 
 
 class Agent:
@@ -36,8 +38,8 @@ class Agent:
         self.node: Node | None = None
         self.asas: dict[str, ASA] = {}
         self.sessions: dict[int, Session] = {}
-        self.served: list[dict[str, Any]] = []
-        self.flooded: list[dict[str, Any]] = []
+        self.served: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.flooded: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.gates: dict[str, threading.Event] = {}
         self.numbers = itertools.count(1)
         self.lock = threading.Lock()
@@ -169,6 +171,9 @@ class Agent:
         if not session.ended:
             number = next(self.numbers)
             self.sessions[number] = session
+            with self.lock:
+                if len(self.sessions) > KEPT:
+                    del self.sessions[next(iter(self.sessions))]
         return {"session": number, **self._state(session)}
 
     def _state(self, session):
@@ -274,7 +279,8 @@ class Agent:
                 raise ZeroDivisionError("the handler's own mistake")
 
     def do_served(self):
-        return self.served
+        with self.lock:
+            return list(self.served)
 
     # -- synchronization and floods
 
@@ -329,7 +335,8 @@ class Agent:
         self.asa(asa).on_flood(name, handler)
 
     def do_flooded(self):
-        return self.flooded
+        with self.lock:
+            return list(self.flooded)
 
 
 def main() -> None:

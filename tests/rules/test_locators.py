@@ -297,5 +297,5 @@ class Cache(RuleBasedStateMachine):
         assert {each.name for each in self.model if each.expires > self.now} <= set(self.cache.names())
 
 
-Cache.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+Cache.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
 test_the_locator_cache_behaves_like_a_list = Cache.TestCase

@@ -61,6 +61,24 @@ def test_a_request_with_an_id_of_ours_is_refused_until_our_session_ends() -> Non
     assert ids.enter("a", own)
 
 
+def test_a_session_with_ourselves_has_one_id_at_both_ends() -> None:
+    ids = drawing(7)
+    own = ids.new()
+    assert ids.enter("2001:db8::1", own, ourselves=True)
+    assert not ids.enter("2001:db8::1", own, ourselves=True)
+
+
+def test_an_id_two_peers_use_is_free_when_both_have_ended() -> None:
+    ids = drawing(7, 8, 7, recent=1)
+    ids.enter("a", 7)
+    ids.enter("b", 7)
+    ids.leave("a", 7)
+    assert ids.new() == 8
+    ids.leave("b", 7)
+    ids.leave("b", 7)
+    assert ids.new() == 7
+
+
 def test_a_second_request_of_a_peer_with_the_same_id_is_refused_while_the_first_lasts() -> None:
     ids = drawing()
     assert ids.enter("a", 7)
@@ -108,14 +126,11 @@ class Ids(RuleBasedStateMachine):
     @precondition(lambda self: len(self.own) < 8)
     @rule(data=st.data())
     def new(self, data: st.DataObject) -> None:
-        self.draws = [*data.draw(st.lists(st.integers(0, 15), max_size=6)), *range(16, 32)]
-        taken = {*self.own, *self.drawn[-4:]}
+        self.draws = [*data.draw(st.lists(st.integers(0, 15), max_size=6)), *range(16, 50)]
+        taken = {*self.own, *self.drawn[-4:], *(number for _, number in self.incoming)}
         expected = next(each for each in self.draws if each not in taken)
-        in_use_by_peers = [number for _, number in self.incoming]
         session_id = self.ids.new()
-        assert session_id not in taken
-        if not in_use_by_peers:
-            assert session_id == expected
+        assert session_id == expected
         self.own.append(session_id)
         self.drawn.append(session_id)
 
@@ -126,10 +141,11 @@ class Ids(RuleBasedStateMachine):
         self.own.remove(session_id)
         self.ids.release(session_id)
 
-    @rule(peer=st.sampled_from("ab"), session_id=st.integers(0, 31))
-    def enter(self, peer: str, session_id: int) -> None:
-        free = session_id not in self.own and (peer, session_id) not in self.incoming
-        assert self.ids.enter(peer, session_id) is free
+    @precondition(lambda self: len(self.incoming) < 16)
+    @rule(peer=st.sampled_from("ab"), session_id=st.integers(0, 31), ourselves=st.booleans())
+    def enter(self, peer: str, session_id: int, ourselves: bool) -> None:
+        free = (ourselves or session_id not in self.own) and (peer, session_id) not in self.incoming
+        assert self.ids.enter(peer, session_id, ourselves) is free
         if free:
             self.incoming.append((peer, session_id))
 

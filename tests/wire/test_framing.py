@@ -18,7 +18,7 @@ from grasp.wire.stream import MessageReader
 from tests.wire.by_hand import TAGGED_ITEMS, Malformed, Short, head, item_end, mutated, pack, pieces
 from tests.wire.test_appendix_a import EXAMPLES
 
-_CASES = settings(max_examples=150, deadline=None)
+_CASES = settings(max_examples=100, deadline=None)
 _NO_LIMIT = 1 << 70
 _MESSAGES = {name: bytes.fromhex(text) for name, (text, _) in EXAMPLES.items()}
 
@@ -52,7 +52,7 @@ def test_the_end_of_an_item_is_found_with_its_last_byte_and_not_before(item: byt
 
 
 @given(st.data(), st.binary(max_size=40) | mutated(TAGGED_ITEMS))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_framer_and_walker_agree_on_any_bytes(data: st.DataObject, stream: bytes) -> None:
     """The framer may leave a violation to the decoder, but never accepts what is none, nor cuts elsewhere."""
     parts = data.draw(pieces(stream)) or [b""]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from grasp.wire import Discovery, Flood, decode_message, with_loop_count
 from tests.wire.by_hand import TAGGED_ITEMS, any_array, any_head, any_string, any_uint, head, pack, tagged
 
-_CASES = settings(max_examples=200, deadline=None)
+_CASES = settings(max_examples=120, deadline=None)
 _MARK = b"\xde\xad\xbe\xef\xde\xad\xbe\xef"
 """Stands for the loop count until everything around it is written."""
 

@@ -95,7 +95,7 @@ ENCODED = MESSAGES.map(lambda message: encode_message(message, 65_536))
 
 
 @given(MESSAGES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_a_message_comes_back_as_it_was(message: Message) -> None:
     data = encode_message(message, 65_536)
     assert item_end(data) == len(data)
@@ -103,7 +103,7 @@ def test_a_message_comes_back_as_it_was(message: Message) -> None:
 
 
 @given(mutated(ENCODED))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_bytes_that_were_meddled_with_are_a_message_or_a_wire_error(data: bytes) -> None:
     start = time.process_time()
     message = None
@@ -130,7 +130,7 @@ def test_no_error_about_bytes_quotes_many_of_them(data: bytes) -> None:
 
 
 @given(st.binary(max_size=64))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_any_bytes_are_a_message_or_a_wire_error(data: bytes) -> None:
     try:
         decode_message(data)

@@ -35,6 +35,7 @@ from grasp.wire import (
     URILocator,
     Wait,
     address_from_bytes,
+    address_from_text,
 )
 
 A4, A6 = IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1")
@@ -178,3 +179,12 @@ def test_a_raw_value_shows_the_item_inside_and_refuses_what_is_none() -> None:
 def test_an_address_is_of_the_family_its_length_says() -> None:
     assert address_from_bytes(bytes([192, 0, 2, 1])) == A4
     assert address_from_bytes(bytes([0x20, 1, 0xD, 0xB8, *bytes(11), 1])) == A6
+
+
+@pytest.mark.parametrize(("text", "address"), [
+    ("192.0.2.1", A4), ("::ffff:192.0.2.1", A4), ("2001:db8::1", A6), ("fe80::1%eth0", IPv6Address("fe80::1")),
+    ("::ffff:192.0.2.1%3", A4), ("::192.0.2.1", IPv6Address("::192.0.2.1")), ("::", IPv6Address("::")),
+])  # fmt: skip
+def test_the_address_in_a_sockets_name_has_no_scope_and_is_not_mapped(text: str, address: Any) -> None:
+    assert address_from_text(text) == address
+    assert type(address_from_text(text)) is type(address)
