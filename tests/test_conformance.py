@@ -571,9 +571,7 @@ def test_a_discovery_of_another_with_the_id_of_our_search_is_not_taken_for_ours(
     ],
     ids=str,
 )
-def test_a_divert_holds_nothing_that_is_only_valid_on_a_link(
-    node: Core, links: Links, locator: Any, said: bool
-) -> None:
+def test_a_divert_holds_only_what_is_valid_everywhere(node: Core, links: Links, locator: Any, said: bool) -> None:
     """§2.9.5.1, §2.9.5.3, §2.9.5.4; what a relay learnt is passed on as a Divert."""
     node.multicast_received(pack([1, 5, THERE.packed, ["EX1", 1, 6]]), NEIGHBOUR)
     response = Wire(pack([2, 5, THERE.packed, 60_000, locator.to_item()]))
