@@ -216,8 +216,10 @@ def test_a_lab_leaves_no_namespace_and_no_process_behind(lab):
 @pytest.mark.parametrize("ending", ["interrupted", "never closed"])
 def test_a_lab_is_cleaned_up_however_its_program_ends(lab, ending):
     program = """
-import time
+import signal, time
 from lab import Lab
+# Who starts tests in the background may have SIGINT ignored, which children inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 lab = Lab().__enter__()
 print(lab.host("a").netns, lab.hosts["a"].popen(["sleep", "60"]).pid, flush=True)
 """

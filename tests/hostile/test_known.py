@@ -299,7 +299,8 @@ def test_a_wrong_step_ends_the_session_the_target_serves(besieged, step):
         if wrong is not None:
             wire.send(wrong)
             answer = wire.receive(3)
-            assert answer is None or answer[:2] == [M_INVALID, number]
+            # The ID is that of the message it answers (RFC 8990 §2.8.12).
+            assert answer is None or answer[:2] == [M_INVALID, wrong[1]]
     assert eventually(lambda: besieged.target.statistics()["sessions"] == 0, 3)
 
 
