@@ -11,21 +11,18 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Final
 
-from grasp.calls import Calls, FloodItem, Peer, Registration, SessionHandle, Step
+from grasp.arguments import Somewhere, check_handler, check_objective, check_text, peer_from
+from grasp.calls import Calls, FloodItem, Registration, SessionHandle, Step
 from grasp.constants import GRASP_DEF_TIMEOUT
 from grasp.core import Core
 from grasp.core.core import Statistics
-from grasp.core.shared import peer_of
-from grasp.errors import ErrorCode, LocalError
+from grasp.errors import ErrorCode, GraspError, LocalError
 from grasp.flooding import TaggedObjective
 from grasp.limits import Limits
 from grasp.locators import Discovered
 from grasp.transport import Interface, Substrate
 from grasp.transport.plain import PlainSubstrate
-from grasp.wire import Address, Locator, Objective
-
-Somewhere = Discovered | Peer | Locator
-"""A peer, as found by discovery or as a locator with a routed address."""
+from grasp.wire import Address, Objective
 
 _KEEP_CACHED: Final = 1
 
@@ -87,20 +84,34 @@ class Negotiation:
 
     def accept(self) -> Objective:
         """Accept ``offer``, which is returned, and end."""
-        handle, self._handle = self._open(), None
-        self._calls.end_negotiate(self._asa, handle, True, None)
+        self._end(lambda handle: self._calls.end_negotiate(self._asa, handle, True, None))
         self.agreed = True
         return self.offer
 
+    def _end(self, call: Callable[[SessionHandle], None]) -> None:
+        handle = self._open()
+        try:
+            call(handle)
+        except LocalError as error:
+            if error.code is not ErrorCode.badArgument:
+                self._handle = None
+            raise
+        except GraspError:
+            self._handle = None
+            raise
+        self._handle = None
+
     def decline(self, reason: str | None = None) -> None:
         """Decline and end."""
-        handle, self._handle = self._open(), None
-        self._calls.end_negotiate(self._asa, handle, False, reason)
+        if reason is not None:
+            check_text("a reason", reason)
+        self._end(lambda handle: self._calls.end_negotiate(self._asa, handle, False, reason))
 
     def invalid(self, info: bytes = b"") -> None:
         """End with M_INVALID: the peer's offer cannot be understood (RFC 8991 §2.3.7)."""
-        handle, self._handle = self._open(), None
-        self._calls.send_invalid(self._asa, handle, info)
+        if not isinstance(info, bytes | bytearray):
+            raise LocalError(ErrorCode.badArgument, f"info must be bytes, not {info!r:.40}")
+        self._end(lambda handle: self._calls.send_invalid(self._asa, handle, bytes(info)))
 
     def __enter__(self) -> Negotiation:
         return self
@@ -155,6 +166,7 @@ class ASA:
 
         Raises :class:`LocalError`: ``notBoth``, ``notDry``, ``objReg``, ``objFull``, ``badArgument``.
         """
+        check_objective(objective)
         self._calls.register_objective(
             self.handle, Registration(objective, ttl, discoverable, overlap, local, max_size)
         )
@@ -177,9 +189,9 @@ class ASA:
         Cached locators count if they live longer than ``minimum_ttl`` ms; 0 forgets them first. With
         ``peer`` only that node is asked, by unicast. An empty list is no error.
         """
-        wanted = Objective(objective) if isinstance(objective, str) else objective
+        wanted = Objective(objective) if isinstance(objective, str) else check_objective(objective)
         return self._calls.discover(
-            self.handle, wanted, timeout, minimum_ttl, count, _peer(peer) if peer is not None else None
+            self.handle, wanted, timeout, minimum_ttl, count, peer_from(peer) if peer is not None else None
         )
 
     def negotiate(
@@ -196,7 +208,7 @@ class ASA:
         (RFC 8990 §2.5.5.1). If the result is ``agreed`` the peer has accepted; else its counter-offer is
         in ``offer`` and it is our turn.
         """
-        step = self._calls.request_negotiate(self.handle, objective, _peer(peer), timeout, rapid)
+        step = self._calls.request_negotiate(self.handle, check_objective(objective), peer_from(peer), timeout, rapid)
         return self._negotiation(step)
 
     def _negotiation(self, step: Step) -> Negotiation:
@@ -208,6 +220,7 @@ class ASA:
         Requests that come between two calls are kept. Any number of threads may listen. Raises
         :class:`LocalError` ``noReply`` after ``timeout`` ms, ``noSession`` when listening is stopped.
         """
+        check_text("a name", name)
         handle, objective = self._calls.listen_negotiate(self.handle, name, timeout)
         return Negotiation(self._calls, self.handle, handle, objective)
 
@@ -216,6 +229,9 @@ class ASA:
 
         A negotiation it has not ended when it returns or raises is declined.
         """
+
+        check_text("a name", name)
+        check_handler(handler)
 
         def serve(handle: SessionHandle, objective: Objective) -> None:
             handler(Negotiation(self._calls, self.handle, handle, objective))
@@ -235,12 +251,12 @@ class ASA:
         rapid: bool = False,
     ) -> Objective:
         """The current value at ``peer``; without peer the flooded one, else that of a discovered peer."""
-        wanted = Objective.synchronization(objective) if isinstance(objective, str) else objective
-        return self._calls.synchronize(self.handle, wanted, _peer(peer), timeout, rapid)
+        wanted = Objective.synchronization(objective) if isinstance(objective, str) else check_objective(objective)
+        return self._calls.synchronize(self.handle, wanted, peer_from(peer), timeout, rapid)
 
     def publish(self, objective: Objective) -> None:
         """Answer synchronization requests with this value from now on; repeat it when it changes."""
-        self._calls.listen_synchronize(self.handle, objective)
+        self._calls.listen_synchronize(self.handle, check_objective(objective))
 
     def unpublish(self, name: str) -> None:
         """Undo :meth:`publish`."""
@@ -251,7 +267,9 @@ class ASA:
 
         Raises :class:`LocalError` ``tooLong`` if they do not fit into one multicast.
         """
-        items: Sequence[Any] = [what] if isinstance(what, Objective | FloodItem) else list(what)
+        if not isinstance(what, Iterable):
+            what = [what]
+        items = [each if isinstance(each, FloodItem) else FloodItem(check_objective(each)) for each in what]
         return self._calls.flood(
             self.handle, ttl, [each if isinstance(each, FloodItem) else FloodItem(each) for each in items]
         )
@@ -265,8 +283,16 @@ class ASA:
         return self._calls.wait_flood(self.handle, name, timeout)
 
     def on_flood(self, name: str | None, handler: Callable[[TaggedObjective], None]) -> None:
-        """Call ``handler`` for every flooded objective of that name, or of any, that arrives."""
+        """Call ``handler`` for every flooded objective of that name, or of any, that arrives.
+
+        It replaces the one given before for the same name; :meth:`ignore_floods` undoes it.
+        """
+        check_handler(handler)
         self._calls.serve_flood(self.handle, name, handler)
+
+    def ignore_floods(self, name: str | None) -> None:
+        """Undo :meth:`on_flood` for this name, or the one for any."""
+        self._calls.stop_serve_flood(self.handle, name)
 
     def expire_flood(self, tagged: TaggedObjective) -> None:
         """Forget a flooded value that is known to be stale."""
@@ -298,6 +324,8 @@ class Node:
         substrate: Substrate | None = None,
         name: str = "grasp",
     ) -> None:
+        if limits is not None and not isinstance(limits, Limits):
+            raise LocalError(ErrorCode.badArgument, f"limits must be a grasp.Limits, not {limits!r:.80}")
         chosen = substrate or PlainSubstrate(
             interfaces, port=port, address=address, ipv4=ipv4, limits=limits, name=name
         )
@@ -347,9 +375,3 @@ class Node:
     @property
     def statistics(self) -> Statistics:
         return self._core.statistics()
-
-
-def _peer(where: Somewhere | None) -> Peer | None:
-    if where is None or isinstance(where, Peer):
-        return where
-    return peer_of(where) if isinstance(where, Discovered) else Peer(where)

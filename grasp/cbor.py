@@ -126,6 +126,11 @@ def unwrap(value: Any) -> Any:
     return value
 
 
+def as_received(value: Any) -> Any:
+    """``value`` as who receives it will have it, and nobody else does. Raises ``badArgument``."""
+    return unwrap(decode(encode(wrap(value))))
+
+
 def copied(value: Any) -> Any:
     """``value`` with arrays, maps and tags of its own, as deep as they go."""
     kind = type(value)

@@ -29,7 +29,7 @@ LAYERS = [
     ],
     ["grasp.transport"],
     ["grasp.core"],
-    ["grasp.api", "grasp.dull", "grasp"],
+    ["grasp.arguments", "grasp.api", "grasp.dull", "grasp"],
     ["grasp.rfc8991"],
     ["grasp.cli", "grasp.__main__"],
 ]

@@ -115,6 +115,7 @@ class Core:
         self.get_flood = self._floods.get
         self.wait_flood = self._floods.wait
         self.serve_flood = self._floods.serve
+        self.stop_serve_flood = self._floods.stop_serving
         self.expire_flood = self._floods.expire
 
     # -- life

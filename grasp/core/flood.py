@@ -9,7 +9,7 @@ from ipaddress import IPv6Address
 from typing import Final
 
 from grasp.calls import FloodItem
-from grasp.cbor import copied
+from grasp.cbor import as_received, copied
 from grasp.constants import GRASP_DEF_TIMEOUT
 from grasp.core.shared import Shared, milliseconds
 from grasp.discovery import Source
@@ -130,7 +130,15 @@ class Floods:
         with self._shared.lock:
             self._shared.check_running()
             self._shared.registry.check_asa(asa)
-            self._handlers.append((asa, name, handler))
+            others = [each for each in self._handlers if each[:2] != (asa, name)]
+            if len(others) >= self._shared.limits.objectives:
+                raise LocalError(ErrorCode.objFull, f"{len(others)} flood handlers, the most allowed")
+            self._handlers = [*others, (asa, name, handler)]
+
+    def stop_serving(self, asa: int, name: str | None) -> None:
+        with self._shared.lock:
+            self._shared.registry.check_asa(asa)
+            self._handlers = [each for each in self._handlers if each[:2] != (asa, name)]
 
     def expire(self, asa: int, name: str, locator: Locator | None) -> None:
         with self._shared.lock:
@@ -157,7 +165,7 @@ def _is_unspecified(locator: Locator | None) -> bool:
 
 def _local(session_id: int, ttl: int, items: Sequence[tuple[Objective, Locator | None]]) -> Flood:
     """The flood as this node caches it: the ASAs that share the node hear it too."""
-    entries = [FloodEntry(objective.with_value(copied(objective.value)), locator) for objective, locator in items]
+    entries = [FloodEntry(objective.with_value(as_received(objective.value)), locator) for objective, locator in items]
     return Flood(session_id, _UNSPECIFIED, ttl, tuple(entries))
 
 

@@ -33,6 +33,7 @@ _REDISCOVERY_MS: Final = 1_000
 _UNREACHED: Final = frozenset(
     {ErrorCode.sockErrNegRq, ErrorCode.sockErrSynRq, ErrorCode.noPeer, ErrorCode.noListener, ErrorCode.invalidLoc}
 )
+_HEARD: Final = frozenset({ErrorCode.noPeer, ErrorCode.noListener})
 
 T = TypeVar("T")
 Quick = tuple[int, Channel, Message]
@@ -115,6 +116,8 @@ class Searches:
         A locator that cannot is forgotten; when none is left discovery is made again, after a pause.
         """
         failure: GraspError | None = None
+        # Who took the request and closed may have acted on it: it is not sent there twice.
+        heard: set[Locator] = set()
         for attempt_number, pause in enumerate(_RETRY_AFTER_S):
             if failure is not None and time.monotonic() + pause < deadline:
                 time.sleep(pause)
@@ -122,11 +125,15 @@ class Searches:
             again = attempt_number > 0
             timeout, minimum_ttl = (min(left, _REDISCOVERY_MS), 0) if again else (left, 1)
             for found in self.discover(asa, objective, timeout, minimum_ttl, 1, None):
+                if found.locator in heard:
+                    continue
                 try:
                     return attempt(peer_of(found))
                 except GraspError as error:
                     if error.code not in _UNREACHED:
                         raise
+                    if error.code in _HEARD:
+                        heard.add(found.locator)
                     failure = error
                     with self._shared.lock:
                         self._shared.locators.forget(objective.name, found.locator)

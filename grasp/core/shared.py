@@ -73,9 +73,14 @@ class Shared:
             candidates += [found.ipv4[0]] if ipv4 and found.ipv4 else []
             candidates += [found.link_local] if found.link_local is not None else list(found.ipv4[:1])
         elif not local:
+            address = self.substrate.address
             if found is not None:
                 candidates += list(found.ipv4[:1]) if ipv4 else list(found.routed[:1])
-            address = self.substrate.address
+            # Another family only if there is nothing in the one the asker surely has.
+            if address is not None and (address.version == 4) is ipv4:
+                candidates.append(address)
+            if found is not None and found.link_local is not None and not ipv4:
+                candidates.append(found.link_local)
             if address is not None:
                 candidates.append(address)
             if found is not None and found.link_local is not None:

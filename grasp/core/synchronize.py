@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from grasp.calls import Peer
-from grasp.cbor import copied
+from grasp.cbor import as_received
 from grasp.constants import F_NEG, F_NEG_DRY, F_SYNCH, GRASP_DEF_TIMEOUT
 from grasp.core.channel import Channel
 from grasp.core.registry import Registered
@@ -96,7 +96,7 @@ class Synchronizations:
         with shared.lock:
             shared.check_running()
             registered = self._synchronizable(asa, objective.name)
-        answer = Synchronization(0xFFFF_FFFF, objective.with_value(copied(objective.value)))
+        answer = Synchronization(0xFFFF_FFFF, objective.with_value(as_received(objective.value)))
         encode_message(answer, registered.max_size)
         registered.published = answer.objective
 

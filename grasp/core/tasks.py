@@ -14,6 +14,7 @@ from grasp.rates import TokenBucket
 _log = logging.getLogger("grasp.core")
 
 _IDLE_S: Final = 5.0
+_STOP_S: Final = 5.0
 _COMPLAINTS: Final = 5
 _COMPLAINTS_PER_S: Final = 0.1
 
@@ -98,6 +99,10 @@ class TaskPool:
                 self._queue.put_nowait(None)
             except queue.Full:
                 break
+        deadline = time.monotonic() + _STOP_S
         for thread in threads:
             if thread is not threading.current_thread():
-                thread.join(5)
+                thread.join(max(0.0, deadline - time.monotonic()))
+        late = [thread.name for thread in threads if thread.is_alive() and thread is not threading.current_thread()]
+        if late:
+            _log.warning("stopped, but handlers have not returned yet in %s", ", ".join(late[:8]))

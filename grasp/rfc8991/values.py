@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from grasp.calls import FloodItem, Peer, SessionHandle
-from grasp.cbor import copied, encode
+from grasp.cbor import as_received
 from grasp.constants import F_DISC, F_NEG, F_NEG_DRY, F_SYNCH
 from grasp.errors import ErrorCode, LocalError
 from grasp.flooding import TaggedObjective
@@ -67,8 +67,7 @@ def objective_in(given: object) -> Objective:
     flags = F_DISC
     for name, bit in (("negotiate", F_NEG), ("dryrun", F_NEG_DRY), ("synch", F_SYNCH)):
         flags |= bit if flag_in(name, getattr(given, name)) else 0
-    encode(given.value)
-    return Objective(given.name, flags, given.loop_count, copied(given.value))
+    return Objective(given.name, flags, given.loop_count, as_received(given.value))
 
 
 def synchronized_in(given: object) -> Objective:

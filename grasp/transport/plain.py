@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from grasp.errors import ErrorCode, LocalError
@@ -56,6 +57,12 @@ class PlainSubstrate:
             raise LocalError(ErrorCode.badArgument, "interfaces must be a sequence of names, not one text")
         if type(port) is not int or not 0 <= port <= 0xFFFF:
             raise LocalError(ErrorCode.badArgument, f"port must be 0..65535, not {port!r:.40}")
+        if interfaces is not None and not all(isinstance(each, str) for each in interfaces):
+            raise LocalError(ErrorCode.badArgument, "the names of interfaces must be text")
+        if address is not None and not isinstance(address, IPv4Address | IPv6Address):
+            raise LocalError(ErrorCode.badArgument, f"address must be an ipaddress object, not {address!r:.80}")
+        if address is not None and (address.is_multicast or address.is_unspecified):
+            raise LocalError(ErrorCode.badArgument, f"{address} cannot be the address of a node")
         self._wanted = tuple(interfaces) if interfaces is not None else None
         self._requested_port = port
         self._address = address

@@ -20,6 +20,7 @@ _log = logging.getLogger("grasp.transport")
 _SPARE: Final = 2
 _EXACT_S: Final = 3.0
 _SEND_S: Final = 10.0
+_STOP_S: Final = 5.0
 _READ: Final = 4_096
 
 
@@ -317,9 +318,13 @@ class Acceptors:
             connections, threads = list(self._open), list(self._threads)
         for connection in connections:
             connection.interrupt()
+        deadline = time.monotonic() + _STOP_S
         for thread in threads:
             if thread is not threading.current_thread():
-                thread.join(5)
+                thread.join(max(0.0, deadline - time.monotonic()))
+        late = [thread.name for thread in threads if thread.is_alive() and thread is not threading.current_thread()]
+        if late:
+            _log.warning("stopped, but handlers have not returned yet in %s", ", ".join(late[:8]))
         self._listener.close()
         for connection in connections:
             connection.close()

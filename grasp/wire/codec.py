@@ -53,11 +53,10 @@ def encode_message(message: Message, limit: int) -> bytes:
     """The bytes of ``message``. Raises :class:`LocalError` ``tooLong`` above ``limit`` bytes (§2.8.3)."""
     data = encode(message.to_item())
     if len(data) > limit:
-        raise LocalError(
-            ErrorCode.tooLong,
-            f"message of {len(data)} bytes, the limit is {limit}; "
-            "a unicast objective can be registered with a larger max_size",
+        hint = (
+            "" if isinstance(message, Discovery | Flood) else "; an objective can be registered with a larger max_size"
         )
+        raise LocalError(ErrorCode.tooLong, f"message of {len(data)} bytes, the limit is {limit}{hint}")
     return data
 
 

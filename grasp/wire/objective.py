@@ -56,6 +56,11 @@ class Objective:
     def __post_init__(self) -> None:
         if type(self.name) is not str:
             raise LocalError(ErrorCode.badArgument, "an objective's name must be text")
+        if not self.name.isascii():
+            try:
+                self.name.encode()
+            except UnicodeEncodeError:
+                raise LocalError(ErrorCode.badArgument, f"a name must be UTF-8 text, not {self.name!r:.80}") from None
         if type(self.flags) is not int or self.flags & ~F_ALL:
             raise LocalError(ErrorCode.badArgument, f"objective flags must be 0..15, not {self.flags!r:.40}")
         if type(self.loop_count) is not int or not 0 <= self.loop_count <= 255:
