@@ -40,7 +40,10 @@ class Limits:
     pending_requests: int = 64
     """Requests waiting for one objective's ``listen_negotiate``; one more is closed at once."""
     tasks: int = 256
-    """Replies to multicasts and callbacks waiting for a thread; one more is dropped (its asker repeats)."""
+    """Replies to multicasts still connecting, and as many callbacks waiting for a thread.
+
+    Of replies the oldest makes room (its asker repeats); one more callback is not made.
+    """
     task_threads: int = 8
     """Threads for those."""
     cached_objectives: int = 1_024
