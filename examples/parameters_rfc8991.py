@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from examples.stage import play
+from examples.stage import play, say
 from grasp import rfc8991 as grasp
 from grasp.rfc8991 import errors
 
@@ -49,7 +49,7 @@ def publish() -> None:
         check("listen_synchronize", grasp.listen_synchronize(asa_handle, objective))
         # For all who are there now:
         check("flood", grasp.flood(asa_handle, LIFETIME, [grasp.tagged_objective(objective, None)]))
-        print(f"floods {objective.value}")
+        say(f"floods {objective.value}")
         time.sleep(INTERVAL)
 
 
@@ -76,7 +76,7 @@ def apply() -> None:
     if not valid(found.value):
         raise SystemExit(f"cannot use {found.value!r}")
     serial = found.value["serial"]
-    print(f"starts with {found.value}")
+    say(f"starts with {found.value}")
 
     last = serial + UPDATES
     deadline = time.monotonic() + 3 * UPDATES * INTERVAL
@@ -89,7 +89,7 @@ def apply() -> None:
                 grasp.expire_flood(asa_handle, tagged)
             elif tagged.objective.value["serial"] > serial:
                 serial = tagged.objective.value["serial"]
-                print(f"changes to {tagged.objective.value}")
+                say(f"changes to {tagged.objective.value}")
         time.sleep(0.05)
     if serial < last:
         raise SystemExit("no further change was flooded")

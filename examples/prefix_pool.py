@@ -18,7 +18,7 @@ from ipaddress import IPv6Network
 from typing import Any
 
 import grasp
-from examples.stage import play
+from examples.stage import play, say
 from grasp import Negotiation, Objective
 
 POOL = IPv6Network("2001:db8:100::/40")
@@ -81,13 +81,13 @@ def lend(pool: Pool, negotiation: Negotiation, length: int) -> None:
         accepted = negotiation.propose({"prefix": str(prefix)})
     except grasp.Declined as no:
         pool.give_back(prefix)
-        print(f"{peer} wanted a /{length} and declined {prefix}: {no.reason}")
+        say(f"{peer} wanted a /{length} and declined {prefix}: {no.reason}")
     except grasp.PeerError as error:
         # It may have accepted. A prefix too few is better than a prefix lent twice.
-        print(f"{peer}: {error}; {prefix} stays lent")
+        say(f"{peer}: {error}; {prefix} stays lent")
     else:
         if accepted:
-            print(f"lent {prefix} to {peer}")
+            say(f"lent {prefix} to {peer}")
         else:
             pool.give_back(prefix)
             negotiation.decline("this pool makes one offer")
@@ -102,7 +102,7 @@ def take_back(pool: Pool, negotiation: Negotiation, prefix: Any) -> None:
         negotiation.decline("it was not lent")
         return
     negotiation.accept()
-    print(f"{prefix} came back")
+    say(f"{prefix} came back")
 
 
 def serve(node: grasp.Node) -> None:
@@ -111,7 +111,7 @@ def serve(node: grasp.Node) -> None:
     with node.register_asa("prefix-pool") as asa:
         asa.register(Objective.negotiation("EX1"))
         asa.on_negotiate("EX1", lambda negotiation: answer(pool, negotiation))
-        print(f"lends out {POOL}")
+        say(f"lends out {POOL}")
         signal.sigwait({signal.SIGTERM, signal.SIGINT})
 
 
@@ -120,11 +120,11 @@ def borrow(asa: grasp.ASA, length: int, longest: int) -> IPv6Network | None:
     with asa.negotiate(Objective.negotiation("EX1", {"length": length}), timeout=5_000) as negotiation:
         prefix = IPv6Network(negotiation.offer.value["prefix"])
         if prefix.prefixlen > longest:
-            print(f"wanted a /{length}, is offered {prefix}, declines")
+            say(f"wanted a /{length}, is offered {prefix}, declines")
             negotiation.decline(f"a /{longest} is needed")
             return None
         negotiation.accept()
-        print(f"wanted a /{length}, borrowed {prefix}")
+        say(f"wanted a /{length}, borrowed {prefix}")
         return prefix
 
 
@@ -137,7 +137,7 @@ def route(node: grasp.Node) -> None:
         assert not any(one.overlaps(other) for one in mine for other in mine if one is not other)
         for prefix in mine:
             returned = asa.negotiate(Objective.negotiation("EX1", {"return": str(prefix)}), timeout=5_000)
-            print(f"returned {prefix}" if returned.agreed else f"could not return {prefix}")
+            say(f"returned {prefix}" if returned.agreed else f"could not return {prefix}")
 
 
 def main(arguments: list[str]) -> int:

@@ -39,6 +39,12 @@ def play(module: str, roles: tuple[str, str], serving: tuple[str, ...] = ()) -> 
     return 0 if done else 1
 
 
+def say(text: str) -> None:
+    """Print a line in one write: several threads of a role speak."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def _start(
     host: Host, module: str, role: str, device: str, begin: float
 ) -> tuple[subprocess.Popen[Any], threading.Thread]:
@@ -46,9 +52,7 @@ def _start(
 
     def show() -> None:
         for line in process.stdout or ():
-            # One write, so that the two screens do not mix within a line.
-            sys.stdout.write(f"{time.monotonic() - begin:5.2f} s  {role:8} {line.rstrip()}\n")
-            sys.stdout.flush()
+            say(f"{time.monotonic() - begin:5.2f} s  {role:8} {line.rstrip()}")
 
     screen = threading.Thread(target=show, daemon=True)
     screen.start()

@@ -15,7 +15,7 @@ import threading
 from ipaddress import IPv6Address
 
 import grasp
-from examples.stage import play
+from examples.stage import play, say
 from grasp import FloodItem, IPv6Locator, Negotiation, Objective
 
 CONFIGURATION = {"mtu": 9000, "area": "0.0.0.7"}
@@ -37,15 +37,15 @@ def north(node: grasp.Node) -> None:
     def haggle(negotiation: Negotiation) -> None:
         """South wants 800 Mbit/s. We begin with 500, and take what it says then."""
         bids.put(negotiation.offer.value)
-        print(f"asked by {negotiation.peer} for {negotiation.offer.value} Mbit/s; offers 500")
+        say(f"asked by {negotiation.peer} for {negotiation.offer.value} Mbit/s; offers 500")
         if not negotiation.propose(500, TIMEOUT):
-            print(f"counter-offer of {negotiation.offer.value} Mbit/s; accepts")
+            say(f"counter-offer of {negotiation.offer.value} Mbit/s; accepts")
             bids.put(negotiation.accept().value)
 
     asa.on_negotiate("EX1", haggle)
     found = discover(asa, "EX2")
     configuration = asa.synchronize("EX2", found, TIMEOUT).value
-    print(f"synchronized EX2: {configuration}")
+    say(f"synchronized EX2: {configuration}")
     expect("EX2", configuration, CONFIGURATION)
     expect("south's bids", [bids.get(timeout=TIMEOUT / 1000) for _ in range(2)], [800, 600])
     exchange_floods(asa, "north", "south")
@@ -57,12 +57,12 @@ def south(node: grasp.Node) -> None:
     asa.register(Objective.synchronization("EX2"))
     asa.publish(Objective.synchronization("EX2", CONFIGURATION))
     found = discover(asa, "EX1")
-    print("requests 800 Mbit/s")
+    say("requests 800 Mbit/s")
     with asa.negotiate(Objective.negotiation("EX1", 800), found, TIMEOUT) as negotiation:
-        print(f"is offered {negotiation.offer.value} Mbit/s; wants 600")
+        say(f"is offered {negotiation.offer.value} Mbit/s; wants 600")
         expect("first offer", negotiation.offer.value, 500)
         expect("the answer to 600 Mbit/s", negotiation.propose(600, TIMEOUT), True)
-    print(f"agreed on {negotiation.offer.value} Mbit/s")
+    say(f"agreed on {negotiation.offer.value} Mbit/s")
     exchange_floods(asa, "south", "north")
 
 
@@ -72,7 +72,7 @@ def discover(asa: grasp.ASA, name: str) -> grasp.Discovered:
         raise SystemExit(f"nobody has {name}")
     locator = found[0].locator
     assert isinstance(locator, IPv6Locator)
-    print(f"discovered {name} at [{locator.address}]:{locator.port}")
+    say(f"discovered {name} at [{locator.address}]:{locator.port}")
     return found[0]
 
 
@@ -92,23 +92,23 @@ def exchange_floods(asa: grasp.ASA, own: str, other: str) -> None:
     asa.on_flood("EX3", note)
     for tagged in asa.floods("EX3"):
         note(tagged)
-    print(f"floods EX3: {own} has router ID {ROUTER_IDS[own]}")
+    say(f"floods EX3: {own} has router ID {ROUTER_IDS[own]}")
     locator = IPv6Locator(IPv6Address(ROUTER_IDS[own]), 6, PORT_OF_BGP)
     asa.flood(FloodItem(Objective.synchronization("EX3", own), locator))
     if not complete.wait(TIMEOUT / 1000):
         raise SystemExit(f"no flood of {other}")
-    print(f"received EX3: {other} has router ID {arrived[other]}")
+    say(f"received EX3: {other} has router ID {arrived[other]}")
     expect("flood", arrived[other], ROUTER_IDS[other])
 
 
 def main(arguments: list[str]) -> int:
     if not arguments:
         code = play("examples.two_nodes", ("north", "south"))
-        print("FAILED" if code else "discovery, negotiation, synchronization and flooding: all done")
+        say("FAILED" if code else "discovery, negotiation, synchronization and flooding: all done")
         return code
     role, interface = arguments
     with grasp.Node([interface]) as node:
-        print(f"is a GRASP node at [{node.interfaces[0].link_local}]:{node.port}")
+        say(f"is a GRASP node at [{node.interfaces[0].link_local}]:{node.port}")
         {"north": north, "south": south}[role](node)
     return 0
 
