@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
 
 import grasp
 from grasp import ErrorCode, LocalError, Objective
-from tests.test_conformance import HERE, PEER, Links, Talking, Wire
+from grasp.transport import Interface
+from tests.test_conformance import HERE, NEIGHBOUR, PEER, Links, Talking, Wire
 from tests.wire.by_hand import pack
 
 
@@ -123,3 +125,31 @@ def test_a_node_that_cannot_be_is_not_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(LocalError) as caught:
         grasp.Node(**wrong)
     assert caught.value.code is ErrorCode.badArgument
+
+
+def test_flood_handlers_that_exit_do_not_wear_out_the_node(asa: grasp.ASA) -> None:
+    heard: list[Any] = []
+
+    def exiting(tagged: grasp.TaggedObjective) -> None:
+        heard.append(tagged.objective.value)
+        raise SystemExit(1)
+
+    asa.on_flood("S", exiting)
+    for number in range(20):
+        asa.flood(Objective.synchronization("S", number))
+        for _ in range(100):
+            if len(heard) > number:
+                break
+            asa.wait_flood("absent", 20)
+    assert heard == list(range(20))
+
+
+def test_who_asks_over_ipv6_is_not_sent_to_ipv4(links: Links) -> None:
+    """A node with a routed IPv4 address only is reached at its link-local one by a neighbour without IPv4."""
+    links.address = IPv4Address("192.0.2.2")  # type: ignore[assignment]
+    links.interfaces = (Interface("eth0", 1, IPv6Address("fe80::1"), (), (IPv4Address("192.0.2.2"),)),)  # type: ignore[assignment]
+    with grasp.Node(substrate=links) as node, node.register_asa("tester") as asa:
+        asa.register(Objective("D"), discoverable=True)
+        links.receiver.multicast_received(pack([1, 2, HERE.packed, ["D", 1, 6]]), NEIGHBOUR)
+        (reply,) = links.replies
+        assert [str(each) for each in reply.locators] == ["[fe80::1]:7"]  # type: ignore[union-attr]
