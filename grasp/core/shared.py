@@ -68,24 +68,19 @@ class Shared:
         ``ipv4``: asked over IPv4, so prefer that family.
         """
         found = next((each for each in self.substrate.interfaces if each.index == interface), None)
-        candidates: list[Address] = []
-        if local and found is not None:
-            candidates += [found.ipv4[0]] if ipv4 and found.ipv4 else []
-            candidates += [found.link_local] if found.link_local is not None else list(found.ipv4[:1])
-        elif not local:
-            address = self.substrate.address
-            if found is not None:
-                candidates += list(found.ipv4[:1]) if ipv4 else list(found.routed[:1])
+        node, six, four, link = self.substrate.address, None, None, None
+        if found is not None:
+            six, four, link = next(iter(found.routed), None), next(iter(found.ipv4), None), found.link_local
+        candidates: tuple[Address | None, ...]
+        if local:
+            candidates = (four, link) if ipv4 else (link, four)
+        elif ipv4:
+            candidates = (four, node, link)
+        else:
             # Another family only if there is nothing in the one the asker surely has.
-            if address is not None and (address.version == 4) is ipv4:
-                candidates.append(address)
-            if found is not None and found.link_local is not None and not ipv4:
-                candidates.append(found.link_local)
-            if address is not None:
-                candidates.append(address)
-            if found is not None and found.link_local is not None:
-                candidates.append(found.link_local)
-        return tuple(locator_for(address, self.substrate.port) for address in candidates[:1])
+            candidates = (six, node if node is not None and node.version == 6 else None, link, node)
+        chosen = next((each for each in candidates if each is not None), None)
+        return () if chosen is None else (locator_for(chosen, self.substrate.port),)
 
     def connect(self, peer: Peer, deadline: float, limit: int) -> Channel:
         """A channel to ``peer``. Raises OSError, or ``invalidLoc`` for a locator GRASP cannot reach."""

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Final
 
 from grasp.rates import TokenBucket
+from grasp.transport.threads import join_all
 
 _log = logging.getLogger("grasp.core")
 
 _IDLE_S: Final = 5.0
-_STOP_S: Final = 5.0
 _COMPLAINTS: Final = 5
 _COMPLAINTS_PER_S: Final = 0.1
 
@@ -99,10 +99,4 @@ class TaskPool:
                 self._queue.put_nowait(None)
             except queue.Full:
                 break
-        deadline = time.monotonic() + _STOP_S
-        for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
-        late = [thread.name for thread in threads if thread.is_alive() and thread is not threading.current_thread()]
-        if late:
-            _log.warning("stopped, but handlers have not returned yet in %s", ", ".join(late[:8]))
+        join_all(threads)

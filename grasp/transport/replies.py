@@ -34,7 +34,6 @@ class Replies:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._pending: dict[int, _Reply] = {}
-        self.failed = 0
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -52,7 +51,6 @@ class Replies:
             # On a fast link the connection stands by now.
             sent = _try(sock, data)
         except OSError:
-            self.failed += 1
             sock.close()
             return
         if sent:
@@ -60,7 +58,7 @@ class Replies:
             return
         with self._lock:
             if len(self._pending) >= self._limit:
-                self._drop(next(iter(self._pending)))
+                self._forget(next(iter(self._pending)))
             self._pending[sock.fileno()] = _Reply(sock, data, now + self._seconds)
             self._epoll.register(sock.fileno(), select.EPOLLOUT)
 
@@ -74,17 +72,14 @@ class Replies:
                 if not _try(reply.socket, reply.data):
                     return
             except OSError:
-                self.failed += 1
+                # The asker is not there; it repeats its question if it is.
+                pass
             self._forget(number)
 
     def expire(self, now: float) -> None:
         with self._lock:
             for number in [number for number, reply in self._pending.items() if reply.expires <= now]:
-                self._drop(number)
-
-    def _drop(self, number: int) -> None:
-        self.failed += 1
-        self._forget(number)
+                self._forget(number)
 
     def _forget(self, number: int) -> None:
         # Closing takes it out of the epoll set too.

@@ -13,6 +13,7 @@ from ipaddress import IPv6Address
 from typing import Final
 
 from grasp.limits import Limits
+from grasp.transport.threads import join_all
 from grasp.wire import Address, address_from_text, address_text
 
 _log = logging.getLogger("grasp.transport")
@@ -20,7 +21,6 @@ _log = logging.getLogger("grasp.transport")
 _SPARE: Final = 2
 _EXACT_S: Final = 3.0
 _SEND_S: Final = 10.0
-_STOP_S: Final = 5.0
 _READ: Final = 4_096
 
 
@@ -202,7 +202,6 @@ class Acceptors:
         # In order of arrival.
         self._open: dict[TcpConnection, None] = {}
         self._per_peer: dict[str, int] = {}
-        self.refused = 0
         # Inherited by what accept returns.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -277,7 +276,6 @@ class Acceptors:
                 connection.interface = interface
                 self._serve(connection)
             else:
-                self.refused += 1
                 connection.close()
         except Exception:
             # Nothing a peer sends may end a thread; whatever slipped through is ours to mend.
@@ -318,13 +316,7 @@ class Acceptors:
             connections, threads = list(self._open), list(self._threads)
         for connection in connections:
             connection.interrupt()
-        deadline = time.monotonic() + _STOP_S
-        for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
-        late = [thread.name for thread in threads if thread.is_alive() and thread is not threading.current_thread()]
-        if late:
-            _log.warning("stopped, but handlers have not returned yet in %s", ", ".join(late[:8]))
+        join_all(threads)
         self._listener.close()
         for connection in connections:
             connection.close()
