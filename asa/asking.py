@@ -1,0 +1,244 @@
+"""The side that asks: obtaining capacity, handing it over, settling what is in doubt. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from asa import reservations, transfer
+from asa.errors import AsaError, Short
+from asa.records import Given, Reservation
+from asa.steps import Begin, Broken, Drop, Finish, Look, Party, Refused, Steps, Tell, Transact
+from asa.transfer import BadOffer, Declined
+from objectives import Block, NodeId, Window
+from objectives.block import peak, trough
+from objectives.resource import ACCEPTED, MAX_PATIENCE_MS, Ask, Confirm, Confirmed, Give, Hold, Offer, Settle, Settled
+
+MOST_PEERS: Final = 8
+"""Peers asked for one need, whatever the size of the network."""
+
+ATTEMPTS: Final = 4
+"""How often one reservation is tried again after capacity came that another consumer then took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Capacity to be obtained: ``rate`` bit/s over a window. ``until``: monotonic s when it is too late."""
+
+    pool: str
+    rate: int
+    window: Window
+    until: float
+    urgent: bool = False
+    path: tuple[str, ...] = ()
+    """The nodes on whose behalf it is, nearest last; they are not asked."""
+
+
+@dataclass(slots=True)
+class Obtained:
+    """What came of a need: ``rate`` at every instant, from whom, and what those who gave nothing said."""
+
+    rate: int = 0
+    grants: list[tuple[NodeId, tuple[Block, ...]]] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+
+
+def obtain(party: Party, need: Need) -> Steps[Obtained]:
+    """Ask peers, one after the other, until the need is met, nobody is left or it is too late."""
+    got = Obtained()
+    asked = {party.me.name, *need.path}
+    while got.rate < need.rate and len(got.grants) + len(got.refusals) < MOST_PEERS:
+        left_ms = int((need.until - party.ticks()) * 1000)
+        if left_ms <= 0:
+            got.refusals.append("no time is left")
+            break
+        missing = need.rate - got.rate
+        peer = party.peers.choose(party.ticks(), need.pool, missing, asked)
+        if peer is None:
+            break
+        asked.add(peer.name)
+        ask = Ask(
+            party.txn(), party.me, need.pool, missing, min(missing, party.params()["least_grant"]), need.window.start,
+            need.window.end, party.clock(), need.urgent, min(left_ms, MAX_PATIENCE_MS), need.path,
+        )  # fmt: skip
+        try:
+            blocks = yield from ask_one(party, peer, ask, left_ms)
+        except (Refused, Declined) as error:
+            party.peers.declined(peer, need.pool)
+            got.refusals.append(f"{peer.name}: {error.reason}")
+        except Broken as error:
+            party.peers.failed(party.ticks(), peer)
+            got.refusals.append(f"{peer.name}: {error}")
+        else:
+            amount = trough(blocks, Window(max(need.window.start, party.clock()), need.window.end))
+            party.peers.granted(party.ticks(), peer, need.pool, peak(blocks))
+            got.rate += amount
+            got.grants.append((peer, blocks))
+    return got
+
+
+def ask_one(party: Party, peer: NodeId, ask: Ask, patience_ms: int) -> Steps[tuple[Block, ...]]:
+    """Steps 1 and 3 of a transfer. Raises Refused, Broken, BadOffer or StoreFailed; then nothing came."""
+    yield Look(lambda ledger: ledger.asking.__setitem__(ask.txn, ask))
+    try:
+        answer = yield Begin(peer, ask, patience_ms=patience_ms)
+    except (Refused, Broken):
+        yield Look(lambda ledger: ledger.asking.pop(ask.txn, None))
+        raise
+    blocks: tuple[Block, ...] = answer.blocks if isinstance(answer, Offer) else ()
+    try:
+        if not isinstance(answer, Offer) or answer.node != peer:
+            raise BadOffer("bad-offer", f"no offer of {peer}")
+        taken: tuple[Block, ...] = yield Transact(
+            lambda ledger: transfer.accept(ledger, party.clock(), ask, answer, party.seeds(ledger, ask.pool))
+        )
+    except BadOffer as error:
+        try:
+            yield Transact(lambda ledger: transfer.refuse(ledger, party.clock(), ask.txn, ask.pool, peer, blocks))
+        except AsaError:
+            yield Look(lambda ledger: ledger.asking.pop(ask.txn, None))
+            yield Drop()
+        else:
+            yield Finish(False, error.reason)
+            yield Tell("offer-refused", f"an offer of {peer} was refused: {error.reason}", {"peer": str(peer)})
+        raise
+    except AsaError:
+        # Neither accepted nor refused on disk: the giver has to ask again.
+        yield Look(lambda ledger: ledger.asking.pop(ask.txn, None))
+        yield Drop()
+        raise
+    yield Finish(True)
+    yield Tell(
+        "capacity-taken",
+        f"{peak(taken)} bit/s of {ask.pool} came from {peer.name}",
+        {"peer": str(peer), "pool": ask.pool, "rate": peak(taken), "txn": ask.txn.hex()},
+    )
+    return taken
+
+
+def try_out(party: Party, peer: NodeId, ask: Ask, patience_ms: int) -> Steps[Hold]:
+    """A dry run: what would be granted, kept for a while for a live run that names it. Raises Refused, Broken."""
+    answer = yield Begin(peer, ask, dry=True, patience_ms=patience_ms)
+    if not isinstance(answer, Hold) or answer.txn != ask.txn or not ask.least <= answer.rate <= ask.rate:
+        yield Finish(False, "bad-offer: not what was asked for")
+        raise Refused("bad-offer: not what was asked for")
+    yield Finish(True)
+    return answer
+
+
+def reserve(
+    party: Party, wanted: Reservation, until: float, key: str | None = None, digest: str = ""
+) -> Steps[Reservation]:
+    """Admit a reservation; what does not fit here is obtained from peers first, for exactly its window.
+
+    Raises Short if that fails; what was obtained in vain goes back.
+    """
+    grants: list[tuple[NodeId, tuple[Block, ...]]] = []
+    said: list[str] = []
+    for _ in range(ATTEMPTS):
+        try:
+            booked: Reservation = yield Transact(
+                lambda ledger: reservations.book(ledger, party.clock(), wanted, key, digest)
+            )
+            return booked
+        except Short:
+            if party.ticks() >= until or not party.active():
+                break
+        missing = yield Look(
+            lambda ledger: reservations.need(ledger, wanted.pool, wanted.rate, _from(wanted.window, party.clock()))
+        )
+        if missing is None:
+            continue
+        rate, window = missing
+        got = yield from obtain(
+            party, Need(wanted.pool, rate, guarded(window, party.params()["guard"], party.clock()), until, urgent=True)
+        )
+        grants += got.grants
+        said += got.refusals
+        if got.rate < rate:
+            break
+    for peer, blocks in reversed(grants):
+        yield from hand_over(party, peer, wanted.pool, blocks)
+    raise (
+        yield Look(
+            lambda ledger: reservations.short(
+                ledger, wanted.pool, wanted.rate, _from(wanted.window, party.clock()), said[:MOST_PEERS]
+            )
+        )
+    )
+
+
+def _from(window: Window, now: int) -> Window:
+    """The window less what has passed; a window that passed while peers were asked is refused as it stands."""
+    return Window(max(window.start, now), window.end) if window.end is None or window.end > now else window
+
+
+def guarded(window: Window, guard: int, now: int) -> Window:
+    """With a guard on both sides, so that clocks that differ a little never use a bit/s twice."""
+    return Window(min(window.start, max(now, window.start - guard)), None if window.end is None else window.end + guard)
+
+
+def hand_over(party: Party, peer: NodeId, pool: str, blocks: Sequence[Block]) -> Steps[bool]:
+    """Give blocks to a peer unasked: surplus, or all of an agent that leaves. True if it took them."""
+    txn = party.txn()
+    try:
+        give: Give = yield Transact(lambda ledger: transfer.push(ledger, party.clock(), txn, peer, pool, blocks))
+    except (AsaError, ValueError):
+        return False
+    try:
+        answer = yield Begin(peer, give)
+    except Refused:
+        yield Transact(lambda ledger: transfer.take_back(ledger, party.clock(), txn))
+        return False
+    except Broken:
+        return False
+    if answer is not None:
+        # A counter-offer to a gift makes no sense; whether it took the gift will be asked.
+        yield Drop()
+        return False
+    yield Transact(lambda ledger: transfer.close(ledger, party.clock(), txn))
+    yield Tell(
+        "capacity-returned",
+        f"{peak(blocks)} bit/s of {pool} went to {peer.name}",
+        {"peer": str(peer), "pool": pool, "rate": peak(blocks), "txn": txn.hex()},
+    )
+    return True
+
+
+def settle(party: Party, given: Given) -> Steps[str]:
+    """Ask the requester what became of a transfer in doubt, and do as it says. Raises Refused, Broken, StoreFailed."""
+    question = Settle(given.txn, party.me, given.peer, given.pool, given.blocks)
+    answer = yield Begin(given.peer, question)
+    if not isinstance(answer, Settled) or answer.txn != given.txn or answer.node != given.peer:
+        yield Drop()
+        raise Broken("it answered something else")
+    rule = transfer.close if answer.outcome == ACCEPTED else transfer.take_back
+    try:
+        yield Transact(lambda ledger: rule(ledger, party.clock(), given.txn))
+    except AsaError:
+        yield Drop()
+        raise
+    yield Finish(True)
+    yield Tell(
+        "transfer-settled",
+        f"a transfer in doubt to {given.peer.name} is settled: {answer.outcome}",
+        {"peer": str(given.peer), "txn": given.txn.hex(), "outcome": answer.outcome},
+    )
+    return answer.outcome
+
+
+def confirm(party: Party, giver: NodeId, txns: Sequence[bytes]) -> Steps[int]:
+    """Ask a giver which accepted transfers it has closed, so that they need not be remembered."""
+    answer = yield Begin(giver, Confirm(party.me, giver, tuple(txns)))
+    if not isinstance(answer, Confirmed) or answer.node != giver:
+        yield Drop()
+        raise Broken("it answered something else")
+    theirs = [each for each in answer.txns if each in txns]
+    try:
+        yield Transact(lambda ledger: transfer.confirm(ledger, party.clock(), giver, theirs))
+    except AsaError:
+        yield Drop()
+        raise
+    yield Finish(True)
+    return len(theirs)

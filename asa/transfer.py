@@ -1,0 +1,318 @@
+"""Exactly-once transfer of blocks: what giver and requester may do, as rules on the ledger. No I/O.
+
+GRASP gives no transactional integrity (RFC 9222 §5); these rules do, if each plan is durable before its result is sent:
+
+1. the requester makes up a transaction id and asks;
+2. the giver moves blocks into escrow (:func:`escrow`), then offers them;
+3. the requester takes them (:func:`accept`), then says so; or records that it never will (:func:`refuse`);
+4. on accept the giver closes (:func:`close`), on decline it takes back (:func:`take_back`). However else the session
+   ends, the transfer is in doubt: the escrow stays, and the giver asks until the requester answers (:func:`answer`).
+
+An answer and an acceptance exclude each other, because both need the transaction to be still asked for
+(``Ledger.asking``) under the one lock. The states and their transitions are tables in :mod:`asa.records`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from asa.errors import AgentError, Conflict, UnknownTransfer
+from asa.ledger import Ledger
+from asa.records import (
+    Change,
+    Given,
+    GivenState,
+    Held,
+    Plan,
+    Promise,
+    Taken,
+    TakenState,
+    made,
+    removed,
+)
+from objectives import Block, NodeId, Window
+from objectives.block import peak, trough
+from objectives.params import Params
+from objectives.resource import ACCEPTED, MAX_BLOCKS, NEVER, Ask, Confirm, Give, Hold, Offer, Settle
+
+SKEW_S: Final = 300
+"""A request made longer ago, or later, by our clock is a replay, or its sender's clock is wrong."""
+
+TOMBSTONE_S: Final = 3 * SKEW_S
+"""What ended is remembered so long: longer than any replay can pass for fresh."""
+
+MOST_REFUSED: Final = 10_000
+"""Refusals remembered; above it nobody's unknown transaction is answered, so that no peer can fill the disk."""
+
+
+class Declined(AgentError):
+    """A peer's request that is declined; ``code: message`` goes to the peer as the reason. Nothing has changed."""
+
+    def __init__(self, code: str, message: str, *, available: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.available = available
+
+    @property
+    def reason(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class BadOffer(Declined):
+    """A giver's offer that is refused."""
+
+
+def available(ledger: Ledger, now: int, ask: Ask, keep: int) -> int:
+    """bit/s that can be granted over the window asked for; ``keep`` is held back unless a consumer waits."""
+    free = ledger.free(ask.pool, _live(ledger, ask.window)) - (0 if ask.urgent else keep)
+    promise = _promise(ledger, now, ask)
+    if promise is not None:
+        free = max(free, 0) + promise.rate
+    return max(0, free)
+
+
+def escrow(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int = 0) -> Plan[Offer]:
+    """Step 2: as much as can be given of what is asked, down to its least. Raises Declined."""
+    amount = _granted(ledger, now, params, ask, keep)
+    account = ledger.account(ask.pool)
+    window = _live(ledger, ask.window)
+    parts = tuple(account.held.pick(amount, window))
+    if len(parts) > MAX_BLOCKS:
+        raise Declined("fragmented", f"{amount} bit/s are {len(parts)} blocks here; ask for less or for a shorter time")
+    promise = _promise(ledger, now, ask)
+    kept = removed([promise]) if promise is not None else ()
+    given = Given(ask.txn, ask.pool, ask.node, parts, GivenState.ESCROW, now)
+    return Plan((*kept, *_out(ledger, ask.pool, parts), *made(given)), Offer(ask.txn, ledger.me, parts))
+
+
+def hold(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int = 0) -> Plan[Hold]:
+    """The answer to a dry run: keep what would be offered for ``params["hold"]`` seconds (RFC 9222 App. C)."""
+    amount = _granted(ledger, now, params, ask, keep)
+    until = now + params["hold"]
+    promise = Promise(ask.txn, ask.pool, ask.node, amount, _live(ledger, ask.window), until)
+    return Plan(made(promise), Hold(ask.txn, ledger.me, amount, until))
+
+
+def release(ledger: Ledger, txn: bytes) -> Plan[None]:
+    """A dry run that was declined, or whose time is over."""
+    promise = ledger.promises.get(txn)
+    return Plan(removed([promise]) if promise is not None else (), None)
+
+
+def push(ledger: Ledger, now: int, txn: bytes, peer: NodeId, pool: str, blocks: Sequence[Block]) -> Plan[Give]:
+    """Put blocks into escrow to hand them over unasked. Raises Conflict if they are promised to somebody."""
+    for block in blocks:
+        if ledger.free(pool, block.window) < peak(each for each in blocks if each.overlaps(block)):
+            raise Conflict(f"{pool}: {block} is promised to consumers")
+    given = Given(txn, pool, peer, tuple(blocks), GivenState.ESCROW, now)
+    return Plan((*_out(ledger, pool, blocks), *made(given)), Give(txn, ledger.me, pool, tuple(blocks), now))
+
+
+def close(ledger: Ledger, now: int, txn: bytes) -> Plan[None]:
+    """The requester has accepted. Harmless when done before."""
+    return _end(ledger, now, txn, GivenState.CLOSED)
+
+
+def take_back(ledger: Ledger, now: int, txn: bytes) -> Plan[None]:
+    """The requester never will accept. Harmless when done before."""
+    return _end(ledger, now, txn, GivenState.RETURNED)
+
+
+def forfeit(ledger: Ledger, now: int, txn: bytes) -> Plan[Given]:
+    """Take back what is in doubt, by an operator who knows that the requester never comes back."""
+    given = ledger.given.get(txn)
+    if given is None:
+        raise UnknownTransfer(f"there is no transfer {txn.hex()}")
+    if given.state is not GivenState.ESCROW:
+        raise Conflict(f"the transfer is {given.state}, not in doubt")
+    return Plan(_end(ledger, now, txn, GivenState.FORFEITED).changes, given)
+
+
+def accept(
+    ledger: Ledger, now: int, ask: Ask, offer: Offer, seeds: Sequence[tuple[int, int]] | None = None
+) -> Plan[tuple[Block, ...]]:
+    """Step 3: take the blocks offered. ``seeds``: the pool's ranges at all origins, if known.
+
+    Raises BadOffer if it is not what was asked for, or the transaction was answered meanwhile.
+    """
+    if ledger.asking.get(ask.txn) != ask:
+        raise BadOffer("withdrawn", "the transaction is over")
+    if offer.txn != ask.txn:
+        raise BadOffer("bad-offer", "another transaction")
+    _check_new(ledger, ask.pool, offer.blocks, offer.node, seeds)
+    window = ask.window
+    if not all(window.covers(each.window) for each in offer.blocks):
+        raise BadOffer("bad-offer", "a block reaches beyond the window asked for")
+    if peak(offer.blocks) > ask.rate:
+        raise BadOffer("bad-offer", f"more than the {ask.rate} bit/s asked for")
+    if trough(offer.blocks, _live(ledger, window)) < ask.least:
+        raise BadOffer("bad-offer", f"less than {ask.least} bit/s at some instant")
+    taken = Taken(ask.txn, ask.pool, offer.node, offer.blocks, TakenState.ACCEPTED, now)
+    return Plan((*made(taken), *made(*(Held(ask.pool, each) for each in offer.blocks))), offer.blocks)
+
+
+def refuse(ledger: Ledger, now: int, txn: bytes, pool: str, peer: NodeId, blocks: Sequence[Block]) -> Plan[None]:
+    """Record that the blocks never will be taken under this transaction. Harmless when done before."""
+    if txn in ledger.taken:
+        return Plan((), None)
+    if sum(each.state is TakenState.REFUSED for each in ledger.taken.values()) >= MOST_REFUSED:
+        raise Declined("busy", "too many refused transactions are remembered")
+    return Plan(made(Taken(txn, pool, peer, tuple(blocks), TakenState.REFUSED, now)), None)
+
+
+def answer(ledger: Ledger, now: int, settle: Settle) -> Plan[str]:
+    """What became of a transaction; final, so an unknown one is refused on disk first. Raises Declined."""
+    if settle.of != ledger.me:
+        raise Declined("not-me", f"this is {ledger.me}; what became of transactions of {settle.of} is not known here")
+    taken = ledger.taken.get(settle.txn)
+    if taken is None:
+        return Plan(refuse(ledger, now, settle.txn, settle.pool, settle.node, settle.blocks).changes, NEVER)
+    if taken.peer != settle.node:
+        raise Declined("not-yours", "the transaction is another giver's")
+    if taken.state is TakenState.REFUSED:
+        return Plan((), NEVER)
+    if taken.pool != settle.pool or set(taken.blocks) != set(settle.blocks):
+        raise Declined("bad-value", "the blocks are not those accepted under the transaction")
+    return Plan((), ACCEPTED)
+
+
+def receive(ledger: Ledger, now: int, give: Give, seeds: Sequence[tuple[int, int]] | None = None) -> Plan[None]:
+    """Take blocks handed over unasked. Raises Declined; a replay changes nothing."""
+    _check_fresh(now, give.at)
+    if give.txn in ledger.taken:
+        raise Declined("replay", "the transaction is known")
+    _check_new(ledger, give.pool, give.blocks, give.node, seeds)
+    taken = Taken(give.txn, give.pool, give.node, give.blocks, TakenState.ACCEPTED, now)
+    return Plan((*made(taken), *made(*(Held(give.pool, each) for each in give.blocks))), None)
+
+
+def closed(ledger: Ledger, confirm: Confirm) -> tuple[bytes, ...]:
+    """Which transactions of a requester are no longer open here. Raises Declined."""
+    if confirm.of != ledger.me:
+        raise Declined("not-me", f"this is {ledger.me}")
+    return tuple(each for each in confirm.txns if each not in ledger.escrows)
+
+
+def confirm(ledger: Ledger, now: int, giver: NodeId, txns: Iterable[bytes]) -> Plan[None]:
+    """The giver has closed these and will not ask again."""
+    found = [ledger.taken.get(each) for each in txns]
+    return Plan(
+        tuple(
+            Change(each, _to(each, TakenState.CONFIRMED, now))
+            for each in found
+            if each is not None and each.peer == giver and each.state is TakenState.ACCEPTED
+        ),
+        None,
+    )
+
+
+def elapsed(ledger: Ledger, now: int, most: int = 512) -> Plan[list[Given]]:
+    """The garbage collector's: what time has decided, and what need not be remembered any more."""
+    changes: list[Change] = []
+    lapsed: list[Given] = []
+    for given in ledger.given.values():
+        if given.state is GivenState.ESCROW:
+            if all(each.window.passed(ledger.floor) for each in given.blocks):
+                changes.append(Change(given, Given(given.txn, given.pool, given.peer, given.blocks, _LAPSED, now)))
+                lapsed.append(given)
+        elif given.at + TOMBSTONE_S <= now:
+            changes.append(Change(given, None))
+    for taken in ledger.taken.values():
+        if taken.state is TakenState.ACCEPTED:
+            if all(each.window.passed(ledger.floor) for each in taken.blocks):
+                changes.append(Change(taken, _to(taken, TakenState.CONFIRMED, now)))
+        elif taken.at + TOMBSTONE_S <= now:
+            changes.append(Change(taken, None))
+    changes += [Change(each, None) for each in ledger.promises.values() if each.until <= now]
+    return Plan(tuple(changes[:most]), lapsed)
+
+
+_LAPSED: Final = GivenState.LAPSED
+
+
+def _to(taken: Taken, state: TakenState, now: int) -> Taken:
+    return Taken(taken.txn, taken.pool, taken.peer, taken.blocks, state, now)
+
+
+def _end(ledger: Ledger, now: int, txn: bytes, state: GivenState) -> Plan[None]:
+    given = ledger.given.get(txn)
+    if given is None or given.state is state:
+        return Plan((), None)
+    after = Given(txn, given.pool, given.peer, given.blocks, state, now)
+    back = made(*(Held(given.pool, each) for each in given.blocks)) if state is not GivenState.CLOSED else ()
+    return Plan((Change(given, after), *back), None)
+
+
+def _out(ledger: Ledger, pool: str, parts: Sequence[Block]) -> tuple[Change, ...]:
+    gone, left = ledger.account(pool).held.taking(parts)
+    return (*removed(Held(pool, each) for each in gone), *made(*(Held(pool, each) for each in left)))
+
+
+def _live(ledger: Ledger, window: Window) -> Window:
+    """The window less what is forgotten. Raises Declined if nothing is left."""
+    start = max(window.start, ledger.floor)
+    if window.end is not None and window.end <= start:
+        raise Declined("past", "the window has passed")
+    return Window(start, window.end)
+
+
+def _promise(ledger: Ledger, now: int, ask: Ask) -> Promise | None:
+    promise = ledger.promises.get(ask.held) if ask.held is not None else None
+    if (
+        promise is None
+        or promise.until <= now
+        or (promise.peer, promise.pool) != (ask.node, ask.pool)
+        or not promise.window.covers(_live(ledger, ask.window))
+    ):
+        return None
+    return promise
+
+
+def _granted(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int) -> int:
+    _check_fresh(now, ask.at)
+    if ask.node == ledger.me:
+        raise Declined("own", "an agent does not ask itself")
+    if ask.txn in ledger.given or ask.txn in ledger.promises:
+        raise Declined("replay", "the transaction is known")
+    if ask.end is None and not params["permanent"]:
+        raise Declined("policy", "capacity is not granted for ever; ask for a window with an end")
+    can = available(ledger, now, ask, keep)
+    amount = min(ask.rate, can)
+    if amount < ask.least or (amount < ask.rate and amount < params["least_grant"]):
+        raise Declined("short", f"at most {can} bit/s can be granted over the window", available=can)
+    return amount
+
+
+def _check_fresh(now: int, at: int) -> None:
+    if abs(now - at) > SKEW_S:
+        raise Declined(
+            "stale", f"made {now - at} s ago by this clock, more than {SKEW_S}: a replay, or the clocks differ"
+        )
+
+
+def _check_new(
+    ledger: Ledger, pool: str, blocks: Sequence[Block], peer: NodeId, seeds: Sequence[tuple[int, int]] | None
+) -> None:
+    if peer == ledger.me:
+        raise BadOffer("own", "an agent does not give to itself")
+    account = ledger.accounts.get(pool)
+    for block in blocks:
+        if block.window.passed(ledger.floor):
+            raise BadOffer("past", "the window of a block has passed")
+        if account is not None and account.held.overlapping(block) is not None:
+            raise BadOffer("overlap", f"the block {block.to_item()} overlaps one held here")
+        if ledger.escrow_of(pool, block) is not None:
+            raise BadOffer("overlap", f"the block {block.to_item()} overlaps one in escrow here")
+        if seeds is not None and not _within(block.low, block.high, seeds):
+            raise BadOffer("foreign", f"the block {block.to_item()} is outside of what origins have seeded")
+
+
+def _within(low: int, high: int, ranges: Sequence[tuple[int, int]]) -> bool:
+    """Whether ``[low, high)`` lies in the union of ranges."""
+    for start, end in sorted(ranges):
+        if start <= low < end:
+            low = end
+            if low >= high:
+                return True
+    return False

@@ -1,0 +1,270 @@
+"""``EX1.Resource``: asking for capacity, offering and giving blocks, settling what is in doubt. No I/O.
+
+The value of every message of a session is one of the classes here. ``docs/objectives.md`` has the CDDL and the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from objectives.block import Block, Window, block_from_item, disjoint
+from objectives.fields import MAX_RATE, MAX_TIME, Fields, InvalidValue, check_name
+from objectives.node import NodeId, node_from_text
+
+NAME: Final = "Resource"
+MAX_SIZE: Final = 16_384
+"""Bytes of a unicast message of this objective (RFC 8990 §2.8.3)."""
+
+TXN_LENGTH: Final = 16
+MAX_BLOCKS: Final = 256
+MAX_PATH: Final = 8
+MAX_TXNS: Final = 256
+MAX_PATIENCE_MS: Final = 600_000
+
+ACCEPTED: Final = "accepted"
+NEVER: Final = "never"
+"""What became of a transaction: these blocks are the requester's, or never will be. Either is final."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request: ``rate`` bit/s over a window, at least ``least``; ``at``: when it was made, by the requester's clock.
+
+    ``urgent``: a consumer waits, so the giver need not keep a stock back. ``patience``: ms the requester will wait in
+    all, so that a giver knows whether third parties can be asked. ``path``: the nodes that ask third parties on behalf
+    of the first of them, which are not asked again. ``held``: the dry run it follows, if any.
+    """
+
+    op: ClassVar[str] = "ask"
+    txn: bytes
+    node: NodeId
+    pool: str
+    rate: int
+    least: int
+    start: int
+    end: int | None
+    at: int
+    urgent: bool = False
+    patience: int = 0
+    path: tuple[str, ...] = ()
+    held: bytes | None = None
+
+    def __post_init__(self) -> None:
+        _check_txn(self.txn)
+        check_name(self.pool, "ask.pool")
+        Window(self.start, self.end)
+        if not 1 <= self.least <= self.rate <= MAX_RATE:
+            raise InvalidValue(f"ask: 1 <= least <= rate <= {MAX_RATE} bit/s must hold")
+
+    @property
+    def window(self) -> Window:
+        return Window(self.start, self.end)
+
+    def to_value(self) -> dict[str, Any]:
+        value: dict[str, Any] = {
+            "op": self.op, "txn": self.txn, "node": str(self.node), "pool": self.pool, "rate": self.rate,
+            "least": self.least, "from": self.start, "to": self.end, "at": self.at, "urgent": self.urgent,
+            "patience": self.patience, "path": list(self.path),
+        }  # fmt: skip
+        return value | ({"held": self.held} if self.held is not None else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The giver's answer: these blocks, in escrow for the transaction."""
+
+    op: ClassVar[str] = "offer"
+    txn: bytes
+    node: NodeId
+    blocks: tuple[Block, ...]
+
+    def __post_init__(self) -> None:
+        _check_txn(self.txn)
+        _check_blocks(self.blocks)
+
+    def to_value(self) -> dict[str, Any]:
+        return {
+            "op": self.op, "txn": self.txn, "node": str(self.node), "blocks": [each.to_item() for each in self.blocks],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The giver's answer to a dry run: ``rate`` is kept for the transaction until ``until`` (UNIX s)."""
+
+    op: ClassVar[str] = "hold"
+    txn: bytes
+    node: NodeId
+    rate: int
+    until: int
+
+    def to_value(self) -> dict[str, Any]:
+        return {"op": self.op, "txn": self.txn, "node": str(self.node), "rate": self.rate, "until": self.until}
+
+
+@dataclass(frozen=True, slots=True)
+class Give:
+    """Blocks handed over unasked, in escrow for the transaction: surplus, or all of an agent that leaves."""
+
+    op: ClassVar[str] = "give"
+    txn: bytes
+    node: NodeId
+    pool: str
+    blocks: tuple[Block, ...]
+    at: int
+
+    def __post_init__(self) -> None:
+        _check_txn(self.txn)
+        check_name(self.pool, "give.pool")
+        _check_blocks(self.blocks)
+
+    def to_value(self) -> dict[str, Any]:
+        return {
+            "op": self.op, "txn": self.txn, "node": str(self.node), "pool": self.pool,
+            "blocks": [each.to_item() for each in self.blocks], "at": self.at,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The giver ``node`` asks the requester ``of`` what became of a transaction in doubt, and of which blocks."""
+
+    op: ClassVar[str] = "settle"
+    txn: bytes
+    node: NodeId
+    of: NodeId
+    pool: str
+    blocks: tuple[Block, ...]
+
+    def __post_init__(self) -> None:
+        _check_txn(self.txn)
+        check_name(self.pool, "settle.pool")
+        _check_blocks(self.blocks)
+
+    def to_value(self) -> dict[str, Any]:
+        return {
+            "op": self.op, "txn": self.txn, "node": str(self.node), "of": str(self.of), "pool": self.pool,
+            "blocks": [each.to_item() for each in self.blocks],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The requester's final answer: ``accepted`` or ``never``."""
+
+    op: ClassVar[str] = "settled"
+    txn: bytes
+    node: NodeId
+    outcome: str
+
+    def to_value(self) -> dict[str, Any]:
+        return {"op": self.op, "txn": self.txn, "node": str(self.node), "outcome": self.outcome}
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """A requester asks the giver ``of`` which accepted transactions it has closed, so that it may forget them."""
+
+    op: ClassVar[str] = "confirm"
+    node: NodeId
+    of: NodeId
+    txns: tuple[bytes, ...]
+
+    def to_value(self) -> dict[str, Any]:
+        return {"op": self.op, "node": str(self.node), "of": str(self.of), "txns": list(self.txns)}
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The giver's answer: it has closed these, and will never ask about them again."""
+
+    op: ClassVar[str] = "confirmed"
+    node: NodeId
+    txns: tuple[bytes, ...]
+
+    def to_value(self) -> dict[str, Any]:
+        return {"op": self.op, "node": str(self.node), "txns": list(self.txns)}
+
+
+Request = Ask | Give | Settle | Confirm
+"""What a session begins with."""
+
+Answer = Offer | Hold | Settled | Confirmed
+"""What its other end answers."""
+
+
+def _check_txn(txn: object) -> bytes:
+    if type(txn) is not bytes or len(txn) != TXN_LENGTH:
+        raise InvalidValue(f"a transaction id must be {TXN_LENGTH} bytes")
+    return txn
+
+
+def _check_blocks(blocks: tuple[Block, ...]) -> None:
+    if not 1 <= len(blocks) <= MAX_BLOCKS:
+        raise InvalidValue(f"there must be 1..{MAX_BLOCKS} blocks, not {len(blocks)}")
+    if not disjoint(blocks):
+        raise InvalidValue("blocks of one transaction overlap each other")
+
+
+def _read_txn(item: object, where: str) -> bytes:
+    if type(item) is not bytes or len(item) != TXN_LENGTH:
+        raise InvalidValue(f"{where} must hold transaction ids of {TXN_LENGTH} bytes")
+    return item
+
+
+def _txn(fields: Fields) -> bytes:
+    return fields.octets("txn", TXN_LENGTH)
+
+
+def _node(fields: Fields, key: str = "node") -> NodeId:
+    return node_from_text(fields.text(key, 96), key)
+
+
+def _blocks(fields: Fields) -> tuple[Block, ...]:
+    return fields.items("blocks", MAX_BLOCKS, block_from_item)
+
+
+def _ask(fields: Fields) -> Ask:
+    return Ask(
+        txn=_txn(fields),
+        node=_node(fields),
+        pool=fields.name("pool"),
+        rate=fields.integer("rate", 1, MAX_RATE),
+        least=fields.integer("least", 1, MAX_RATE),
+        start=fields.integer("from", 0, MAX_TIME),
+        end=fields.integer("to", 1, MAX_TIME) if fields.has("to") else None,
+        at=fields.integer("at", 0, MAX_TIME),
+        urgent=fields.boolean("urgent"),
+        patience=fields.integer("patience", 0, MAX_PATIENCE_MS),
+        path=fields.items("path", MAX_PATH, check_name),
+        held=fields.octets("held", TXN_LENGTH) if fields.has("held") else None,
+    )
+
+
+_REQUESTS: Final[dict[str, Callable[[Fields], Request]]] = {
+    Ask.op: _ask,
+    Give.op: lambda f: Give(_txn(f), _node(f), f.name("pool"), _blocks(f), f.integer("at", 0, MAX_TIME)),
+    Settle.op: lambda f: Settle(_txn(f), _node(f), _node(f, "of"), f.name("pool"), _blocks(f)),
+    Confirm.op: lambda f: Confirm(_node(f), _node(f, "of"), f.items("txns", MAX_TXNS, _read_txn)),
+}
+
+_ANSWERS: Final[dict[str, Callable[[Fields], Answer]]] = {
+    Offer.op: lambda f: Offer(_txn(f), _node(f), _blocks(f)),
+    Hold.op: lambda f: Hold(_txn(f), _node(f), f.integer("rate", 1, MAX_RATE), f.integer("until", 0, MAX_TIME)),
+    Settled.op: lambda f: Settled(_txn(f), _node(f), f.choice("outcome", frozenset({ACCEPTED, NEVER}))),
+    Confirmed.op: lambda f: Confirmed(_node(f), f.items("txns", MAX_TXNS, _read_txn)),
+}
+
+
+def request_from_value(value: object) -> Request:
+    """What a session began with. Raises :class:`InvalidValue`."""
+    fields = Fields(value, "request")
+    return _REQUESTS[fields.choice("op", frozenset(_REQUESTS))](fields)
+
+
+def answer_from_value(value: object) -> Answer:
+    """What the other end answered. Raises :class:`InvalidValue`."""
+    fields = Fields(value, "answer")
+    return _ANSWERS[fields.choice("op", frozenset(_ANSWERS))](fields)
