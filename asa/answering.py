@@ -51,15 +51,19 @@ def _serve_ask(party: Party, ask: Ask) -> Steps[None]:
     def rule(ledger: Ledger) -> Plan[Offer]:
         return transfer.escrow(ledger, party.clock(), party.params(), ask, party.keep(ledger, ask.pool))
 
+    party.talking.add(ask.txn)
     try:
-        offer: Offer = yield Transact(rule)
-    except Declined as error:
-        if error.code != "short" or not (yield from _relayed(party, ask, error.available)):
-            raise
-        offer = yield Transact(rule)
-    accepted = yield Propose(offer)
-    end = transfer.close if accepted else transfer.take_back
-    yield Transact(lambda ledger: end(ledger, party.clock(), ask.txn))
+        try:
+            offer: Offer = yield Transact(rule)
+        except Declined as error:
+            if error.code != "short" or not (yield from _relayed(party, ask, error.available)):
+                raise
+            offer = yield Transact(rule)
+        accepted = yield Propose(offer)
+        end = transfer.close if accepted else transfer.take_back
+        yield Transact(lambda ledger: end(ledger, party.clock(), ask.txn))
+    finally:
+        party.talking.discard(ask.txn)
     if accepted:
         yield Tell(
             "capacity-given",

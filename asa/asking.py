@@ -182,22 +182,22 @@ def guarded(window: Window, guard: int, now: int) -> Window:
 def hand_over(party: Party, peer: NodeId, pool: str, blocks: Sequence[Block]) -> Steps[bool]:
     """Give blocks to a peer unasked: surplus, or all of an agent that leaves. True if it took them."""
     txn = party.txn()
+    party.talking.add(txn)
     try:
         give: Give = yield Transact(lambda ledger: transfer.push(ledger, party.clock(), txn, peer, pool, blocks))
-    except (AsaError, ValueError):
-        return False
-    try:
         answer = yield Begin(peer, give)
+        if answer is not None:
+            # A counter-offer to a gift makes no sense; whether it took the gift will be asked.
+            yield Drop()
+            return False
+        yield Transact(lambda ledger: transfer.close(ledger, party.clock(), txn))
     except Refused:
         yield Transact(lambda ledger: transfer.take_back(ledger, party.clock(), txn))
         return False
-    except Broken:
+    except (Broken, AsaError, ValueError):
         return False
-    if answer is not None:
-        # A counter-offer to a gift makes no sense; whether it took the gift will be asked.
-        yield Drop()
-        return False
-    yield Transact(lambda ledger: transfer.close(ledger, party.clock(), txn))
+    finally:
+        party.talking.discard(txn)
     yield Tell(
         "capacity-returned",
         f"{peak(blocks)} bit/s of {pool} went to {peer.name}",

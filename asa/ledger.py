@@ -8,6 +8,7 @@ change it. Not thread-safe; :class:`~asa.books.Books` locks.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -68,8 +69,12 @@ class Ledger:
         self.contacts: dict[str, Contact] = {}
         self.asking: dict[bytes, Ask] = {}
         """What was asked and not yet decided. Only these can be accepted; a crash forgets them, on purpose."""
+        self._loading: defaultdict[Account, Counter[int]] | None = defaultdict(Counter)
         for record in records:
             self._one(None, record)
+        loaded, self._loading = self._loading, None
+        for account, changes in loaded.items():
+            account.free.fill(changes)
 
     def account(self, pool: str) -> Account:
         """The account of a pool; empty if there never was one."""
@@ -124,7 +129,7 @@ class Ledger:
             case Promise():
                 for record, sign in (before, 1), (after, -1):
                     if isinstance(record, Promise):
-                        self._shift(self.account(record.pool).free, sign * record.rate, record.window)
+                        self._shift(self.account(record.pool), sign * record.rate, record.window)
                 _replace(self.promises, some.txn, after)
             case Reservation():
                 self._reservation(before, after)
@@ -139,18 +144,18 @@ class Ledger:
         if isinstance(before, Held):
             account = self.account(before.pool)
             account.held.remove(before.block)
-            self._shift(account.free, -before.block.amount, before.block.window)
+            self._shift(account, -before.block.amount, before.block.window)
         if isinstance(after, Held):
             account = self.account(after.pool)
             account.held.add(after.block)
-            self._shift(account.free, after.block.amount, after.block.window)
+            self._shift(account, after.block.amount, after.block.window)
 
     def _reservation(self, before: Record | None, after: Record | None) -> None:
         for record, sign in (before, 1), (after, -1):
             if isinstance(record, Reservation) and record.state is ReservationState.BOOKED:
                 account = self.account(record.pool)
                 account.reservations -= sign
-                self._shift(account.free, sign * record.rate, record.window)
+                self._shift(account, sign * record.rate, record.window)
         some = after if after is not None else before
         assert isinstance(some, Reservation)
         if before is None and (not self.order or some.id > self.order[-1]):
@@ -161,10 +166,14 @@ class Ledger:
             del self.order[bisect_left(self.order, some.id)]
         _replace(self.reservations, some.id, after)
 
-    def _shift(self, calendar: Calendar, amount: int, window: Window) -> None:
-        start = max(window.start, self.floor)
-        if window.end is None or start < window.end:
-            calendar.add(amount, start, window.end)
+    def _shift(self, account: Account, amount: int, window: Window) -> None:
+        if self._loading is None:
+            account.free.add(amount, window.start, window.end)
+            return
+        changes = self._loading[account]
+        changes[window.start] += amount
+        if window.end is not None:
+            changes[window.end] -= amount
 
     def _find(self, some: Record | None) -> Record | None:
         match some:

@@ -122,6 +122,8 @@ class Party:
     peers: Peers
     params: Callable[[], Params]
     active: Callable[[], bool] = lambda: True
+    talking: set[bytes] = field(default_factory=set)
+    """Transfers given whose session is running; an escrow of any other is in doubt."""
 
     def txn(self) -> bytes:
         return self.rng.randbytes(TXN_LENGTH)

@@ -258,8 +258,18 @@ class ASA:
         """Answer synchronization requests with this value from now on; repeat it when it changes."""
         self._calls.listen_synchronize(self.handle, check_objective(objective))
 
+    def on_synchronize(self, name: str, provider: Callable[[], Any]) -> None:
+        """Answer each synchronization request with what ``provider`` returns at that moment.
+
+        It runs in the thread that serves the request and must not block for long; if it raises, the
+        requester's connection is closed unanswered.
+        """
+        check_text("a name", name)
+        check_handler(provider)
+        self._calls.serve_synchronize(self.handle, name, provider)
+
     def unpublish(self, name: str) -> None:
-        """Undo :meth:`publish`."""
+        """Undo :meth:`publish` or :meth:`on_synchronize`."""
         self._calls.stop_listen_synchronize(self.handle, name)
 
     def flood(self, what: Objective | FloodItem | Iterable[Objective | FloodItem], ttl: int = GRASP_DEF_TIMEOUT) -> int:

@@ -1,7 +1,7 @@
 """The boundary between an ASA's side (the API) and the GRASP core (RFC 8991 §1, RFC 9222 §3.3).
 
 Everything that crosses it is a value: handles are integers or frozen dataclasses, objectives and
-locators are frozen, failures are :class:`~grasp.errors.GraspError`. Only the two ``serve_*`` calls pass a
+locators are frozen, failures are :class:`~grasp.errors.GraspError`. Only the ``serve_*`` calls pass a
 function; a core in another process would be reached by a thread that repeats the blocking form instead.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from grasp.constants import GRASP_DEF_TIMEOUT
 from grasp.flooding import TaggedObjective
@@ -108,6 +108,8 @@ class Calls(Protocol):
     ) -> Objective: ...
 
     def listen_synchronize(self, asa: int, objective: Objective) -> None: ...
+
+    def serve_synchronize(self, asa: int, name: str, provider: Callable[[], Any]) -> None: ...
 
     def stop_listen_synchronize(self, asa: int, name: str) -> None: ...
 

@@ -99,8 +99,10 @@ def params_from_value(value: object, old: Params) -> tuple[Params, list[str]]:
     Raises :class:`InvalidValue` if serial, issuer or the map itself are wrong.
     """
     fields = Fields(value, "params")
-    serial = fields.integer("serial", 1, MAX_SERIAL)
-    issuer = check_name(fields.text("issuer", 63), "params.issuer")
+    serial = fields.integer("serial", 0, MAX_SERIAL)
+    issuer = fields.text("issuer", 63)
+    if serial:
+        check_name(issuer, "params.issuer")
     received = fields.map("values")
     merged, refused = dict(old.values), []
     for name, parameter in PARAMETERS.items():

@@ -103,6 +103,21 @@ def test_what_is_published_is_what_it_was_then(asa: grasp.ASA, links: Links) -> 
     assert answer.objective.value == [[1], b"x"]  # type: ignore[union-attr]
 
 
+def test_a_value_can_be_made_when_it_is_asked_for(asa: grasp.ASA, links: Links) -> None:
+    values: list[Any] = [1, object(), 3]
+    asa.on_synchronize("S", lambda: values.pop(0))
+    sent = []
+    for session in 5, 6, 7:
+        wire = Wire(pack([4, session, ["S", 5, 6, None]]))
+        links.receiver.connected(wire)
+        sent.append([each.objective.value for each in wire.sent])  # type: ignore[union-attr]
+    assert sent == [[1], [], [3]], "what has no form in CBOR is not answered, and the next is"
+    asa.unpublish("S")
+    wire = Wire(pack([4, 8, ["S", 5, 6, None]]))
+    links.receiver.connected(wire)
+    assert wire.sent == []
+
+
 def test_a_flood_handler_is_replaced_and_removed(asa: grasp.ASA, links: Links) -> None:
     heard: list[str] = []
     for name in ("first", "second"):

@@ -110,6 +110,7 @@ class Core:
         self.end_negotiate = self._negotiations.end
         self.send_invalid = self._negotiations.send_invalid
         self.listen_synchronize = self._synchronizations.listen
+        self.serve_synchronize = self._synchronizations.serve
         self.stop_listen_synchronize = self._synchronizations.stop_listen
         self.flood = self._floods.flood
         self.get_flood = self._floods.get

@@ -26,6 +26,8 @@ class Registered:
     arrived: Any = None
     """The condition notified of requests; made by the first who waits for them."""
     published: Objective | None = None
+    provider: Callable[[], Any] | None = None
+    """Makes the value for each request anew, instead of ``published``."""
 
     @property
     def name(self) -> str:
@@ -34,7 +36,12 @@ class Registered:
     @property
     def discoverable(self) -> bool:
         """Whether discovery is answered: once the ASA listens, or if it said so (RFC 8991 §2.3.3)."""
-        return self.registration.discoverable or self.listening or self.published is not None
+        return self.registration.discoverable or self.listening or self.answers
+
+    @property
+    def answers(self) -> bool:
+        """Whether synchronization requests are answered."""
+        return self.published is not None or self.provider is not None
 
 
 class Registry:
@@ -139,7 +146,7 @@ class Registry:
         return chosen
 
     def publisher(self, name: str) -> Registered | None:
-        return next((each for each in self._objectives.get(name, ()) if each.published is not None), None)
+        return next((each for each in self._objectives.get(name, ()) if each.answers), None)
 
     def discoverable(self, name: str, except_asa: int = 0) -> Registered | None:
         for each in self._objectives.get(name, ()):

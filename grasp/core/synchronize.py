@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
+from typing import Any
 
 from grasp.calls import Peer
 from grasp.cbor import as_received
@@ -13,6 +16,8 @@ from grasp.core.search import Searches
 from grasp.core.shared import Shared, milliseconds
 from grasp.errors import ErrorCode, LocalError, PeerError, WireError
 from grasp.wire import Message, Objective, RequestSynchronization, Synchronization, encode_message
+
+_log = logging.getLogger("grasp.core")
 
 
 class Synchronizations:
@@ -98,17 +103,39 @@ class Synchronizations:
             registered = self._synchronizable(asa, objective.name)
         answer = Synchronization(0xFFFF_FFFF, objective.with_value(as_received(objective.value)))
         encode_message(answer, registered.max_size)
-        registered.published = answer.objective
+        registered.published, registered.provider = answer.objective, None
+
+    def serve(self, asa: int, name: str, provider: Callable[[], Any]) -> None:
+        """Answer requests with what ``provider`` returns then."""
+        with self._shared.lock:
+            self._shared.check_running()
+            registered = self._synchronizable(asa, name)
+            registered.published, registered.provider = None, provider
 
     def stop_listen(self, asa: int, name: str) -> None:
         with self._shared.lock:
-            self._synchronizable(asa, name).published = None
+            registered = self._synchronizable(asa, name)
+            registered.published = registered.provider = None
 
     def _synchronizable(self, asa: int, name: str) -> Registered:
         registered = self._shared.registry.of(asa, name)
         if not registered.registration.objective.synchronizable:
             raise LocalError(ErrorCode.notSynch, name)
         return registered
+
+    def _current(self, registered: Registered) -> Objective | None:
+        """The value now; None, which closes the connection, if its ASA fails to give one."""
+        provider = registered.provider
+        if provider is None:
+            return registered.published
+        try:
+            value = as_received(provider())
+            current = registered.registration.objective.with_value(value)
+            encode_message(Synchronization(0xFFFF_FFFF, current), registered.max_size)
+        except Exception:
+            _log.exception("the value of %s could not be made", registered.name)
+            return None
+        return current
 
     def requested(self, channel: Channel, message: RequestSynchronization) -> bool:
         """A peer's M_REQ_SYN: answer and close (§2.5.6.1), or close at once when nobody listens (§2.8.6).
@@ -121,10 +148,10 @@ class Synchronizations:
                 shared.counts["session ID clash"] += 1
                 return False
             registered = shared.registry.publisher(message.objective.name)
-            published = registered.published if registered is not None else None
-            if published is None:
+            if registered is None:
                 shared.counts["no synchronization listener"] += 1
         try:
+            published = self._current(registered) if registered is not None else None
             if registered is not None and published is not None:
                 channel.send(Synchronization(message.session_id, published), registered.max_size)
         except OSError:

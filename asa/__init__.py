@@ -1,0 +1,1 @@
+"""An autonomic service agent for bandwidth, on GRASP."""

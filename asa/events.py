@@ -1,0 +1,54 @@
+"""What happened at this agent: a bounded log that can be read, waited for and followed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from asa.views import Event, Events
+
+_log = logging.getLogger("asa")
+
+LONGEST_TEXT: Final = 300
+
+
+class EventLog:
+    """Keeps the last ``most`` events; who reads too late is told how many were missed. Thread-safe."""
+
+    def __init__(self, most: int = 10_000, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._events: deque[Event] = deque(maxlen=most)
+        self._changed = threading.Condition()
+        self._number = 0
+        self._closed = False
+
+    def tell(self, kind: str, message: str, **fields: Any) -> None:
+        """Add an event, and a line to the log."""
+        message = message[:LONGEST_TEXT]
+        _log.info("%s: %s", kind, message)
+        with self._changed:
+            self._number += 1
+            self._events.append(Event(self._number, round(self._clock(), 3), kind, message, fields))
+            self._changed.notify_all()
+
+    def after(self, number: int, limit: int, wait_s: float) -> Events:
+        """The first events numbered above ``number``; waits until there is one, ``wait_s`` have passed, or the end."""
+        with self._changed:
+            if number > self._number:
+                # Of an earlier life of the agent, whose numbers began at 1 too.
+                number = 0
+            self._changed.wait_for(lambda: self._number > number or self._closed, wait_s)
+            first = self._events[0].number if self._events else self._number + 1
+            skip = max(0, number + 1 - first)
+            found = [self._events[index] for index in range(skip, min(len(self._events), skip + limit))]
+            return Events(found, found[-1].number if found else number, max(0, first - number - 1))
+
+    def close(self) -> None:
+        """Wake who waits; nothing more will happen."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

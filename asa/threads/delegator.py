@@ -1,0 +1,158 @@
+"""DELEGATOR: serves consumers, and keeps the pools neither low nor full (the main loop of RFC 9222 Appendix C)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import Final
+
+from asa import reservations
+from asa.asking import Need, hand_over, obtain
+from asa.asking import reserve as reserve_steps
+from asa.books import Books
+from asa.errors import Busy, Short
+from asa.ledger import Ledger
+from asa.performer import Performer
+from asa.records import Reservation
+from asa.steps import Party
+from asa.threads.duty import Duty
+from objectives import Block, NodeId, Window
+
+PATIENCE_S: Final = 10.0
+FIRST_S: Final = 1.0
+LONGEST_S: Final = 120.0
+MOST_BLOCKS: Final = 64
+"""Handed over in one transfer."""
+
+
+class Delegator(Duty):
+    """``most`` consumers' needs are taken to peers at once; one more waits for its turn within its patience."""
+
+    name = "delegator"
+    limit = 300.0
+
+    def __init__(
+        self,
+        party: Party,
+        performer: Performer,
+        books: Books,
+        most: int,
+        report: Callable[[str, str], None],
+        rng: Random,
+    ) -> None:
+        super().__init__(report, rng)
+        self._party = party
+        self._performer = performer
+        self._books = books
+        self._turns = threading.BoundedSemaphore(most)
+        self._waits: dict[str, float] = {}
+        self._next: dict[str, float] = {}
+
+    # Consumers.
+
+    def reserve(self, wanted: Reservation, patience_s: float, key: str | None, digest: str) -> Reservation:
+        """Admit a reservation, with capacity from peers if need be. Raises Short, Busy, StoreFailed.
+
+        It runs in the consumer's own thread: that is the shortest way.
+        """
+        party, until = self._party, time.monotonic() + patience_s
+        try:
+            return self._books.transact(lambda ledger: reservations.book(ledger, party.clock(), wanted, key, digest))
+        except Short:
+            if patience_s <= 0 or not party.active():
+                raise
+        with self._turn(until):
+            return self._performer.run(reserve_steps(party, wanted, until, key, digest))
+
+    def obtain(self, pool: str, rate: int, window: Window, patience_s: float) -> int:
+        """Bring capacity for a change of a reservation; returns what came, bit/s. Raises Busy, StoreFailed."""
+        until = time.monotonic() + patience_s
+        with self._turn(until):
+            need = Need(pool, rate, window, until, urgent=True)
+            return self._performer.run(obtain(self._party, need)).rate
+
+    @contextmanager
+    def _turn(self, until: float) -> Iterator[None]:
+        if not self._turns.acquire(timeout=max(0.0, until - time.monotonic())):
+            raise Busy("too many consumers wait for capacity of peers", hint="try again, or with more patience")
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    # The main loop.
+
+    def turn(self) -> float | None:
+        if not self._party.active():
+            return None
+        pools = self._books.read(lambda ledger: list(ledger.accounts)) + sorted(self._party.peers.pools())
+        for pool in dict.fromkeys(pools):
+            if time.monotonic() < self._next.get(pool, 0.0):
+                continue
+            wait = self._tend(pool)
+            self._next[pool] = time.monotonic() + wait * self._rng.uniform(0.8, 1.2)
+        return FIRST_S
+
+    def _tend(self, pool: str) -> float:
+        """See that a pool is neither low nor full; returns seconds until the next look."""
+        low, surplus = self._books.read(lambda ledger: (self._low(ledger, pool), self._surplus(ledger, pool)))
+        if low is not None:
+            until = time.monotonic() + PATIENCE_S
+            got = self._performer.run(obtain(self._party, Need(pool, low[0], low[1], until)))
+            if got.rate:
+                self._waits[pool] = FIRST_S
+            else:
+                self._waits[pool] = min(LONGEST_S, self._waits.get(pool, FIRST_S) * 2)
+            return self._waits[pool]
+        self._waits.pop(pool, None)
+        if surplus is not None:
+            peer, blocks = surplus
+            if not self._performer.run(hand_over(self._party, peer, pool, blocks)):
+                return LONGEST_S
+        return FIRST_S
+
+    def _low(self, ledger: Ledger, pool: str) -> tuple[int, Window] | None:
+        """What to ask for if the pool is low; an origin never asks for stock."""
+        params, now = self._party.params(), self._party.clock()
+        if ledger.account(pool).seeds:
+            return None
+        seeded = self._party.seeded(ledger, pool)
+        free = ledger.free(pool, Window(now, now + params["horizon"]))
+        if seeded == 0 or free >= seeded * params["low_water"] // 100 or params["refill"] == 0:
+            return None
+        missing = max(0, seeded * params["refill"] // 100 - free)
+        if missing < params["least_grant"]:
+            return None
+        lease = max(params["lease"], params["horizon"]) if params["lease"] else 0
+        return missing, Window(now, now + lease if lease else None)
+
+    def _surplus(self, ledger: Ledger, pool: str) -> tuple[NodeId, list[Block]] | None:
+        """What to return, and to which origin: permanent capacity above the high-water mark."""
+        params, now = self._party.params(), self._party.clock()
+        account = ledger.accounts.get(pool)
+        if account is None or account.seeds or params["high_water"] >= 100:
+            return None
+        origins = [each for each in self._party.peers.everyone() if each.seeds.get(pool) and each.state == "active"]
+        if not origins:
+            return None
+        mark = self._party.seeded(ledger, pool) * params["high_water"] // 100
+        over = ledger.free(pool, Window(now, None)) - mark
+        if over < max(1, mark // 10, params["least_grant"]):
+            return None
+        blocks = [
+            Block(each.low, each.high, max(each.start, now), None) for each in account.held if each.window.end is None
+        ]
+        picked: list[Block] = []
+        for block in sorted(blocks, key=lambda each: each.amount)[:MOST_BLOCKS]:
+            part = min(over, block.amount)
+            if part > 0:
+                picked.append(Block(block.low, block.low + part, block.start, None))
+                over -= part
+        home = self._rng.choice(origins).node
+        for origin in origins:
+            if any(low <= picked[0].low < high for low, high in origin.seeds[pool]):
+                home = origin.node
+        return home, picked

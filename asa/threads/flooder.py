@@ -1,0 +1,78 @@
+"""FLOODER: repeats the policy, if this agent is an origin, and what this agent says of itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+import grasp
+from asa.policy import Policy
+from asa.threads.duty import Duty
+from grasp import FloodItem, GraspError, Locator, Objective
+from objectives.agent import Announcement
+
+PEERS_PER_SECOND: Final = 10
+"""The more agents there are, the more rarely each floods: so many announcements a second reach each node."""
+
+SOON_S: Final = 0.5
+"""After a change, so that several changes make one flood."""
+
+LIVES: Final = 3
+"""A flood is valid for so many intervals."""
+
+
+class Flooder(Duty):
+    """``announcement`` and ``locator`` tell what to say; ``crowd`` how many agents are known."""
+
+    name = "flooder"
+
+    def __init__(
+        self,
+        asa: grasp.ASA,
+        names: tuple[str, str],
+        policy: Policy,
+        origin: bool,
+        announcement: Callable[[], Announcement],
+        locator: Callable[[], Locator],
+        crowd: Callable[[], int],
+        report: Callable[[str, str], None],
+        rng: Random,
+    ) -> None:
+        super().__init__(report, rng)
+        self._asa = asa
+        self._agent_name, self._params_name = names
+        self._policy = policy
+        self._origin = origin
+        self._announcement = announcement
+        self._locator = locator
+        self._crowd = crowd
+        self._last = 0.0
+        self._said: object = None
+
+    def turn(self) -> float | None:
+        now = time.monotonic()
+        interval = max(self._policy.params["flood_interval"], self._crowd() / PEERS_PER_SECOND)
+        said = self._announcement()
+        essence = (said.state, said.pools)
+        if essence != self._said and now - self._last < SOON_S:
+            return SOON_S - (now - self._last)
+        self.flood(said, interval)
+        self._said, self._last = essence, now
+        # A little chance keeps agents that started together from flooding together for ever.
+        return interval * self._rng.uniform(0.8, 1.0)
+
+    def flood(self, said: Announcement, interval: float) -> None:
+        """Once, now."""
+        ttl = int(LIVES * interval * 1000)
+        self._send(FloodItem(Objective.synchronization(self._agent_name, said.to_value()), self._locator()), ttl)
+        if self._origin:
+            self._send(FloodItem(Objective.synchronization(self._params_name, self._policy.params.to_value())), ttl)
+
+    def _send(self, item: FloodItem, ttl: int) -> None:
+        try:
+            self._asa.flood(item, ttl)
+        except GraspError as error:
+            if error.code is not grasp.ErrorCode.noInterface:
+                raise

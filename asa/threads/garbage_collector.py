@@ -1,0 +1,51 @@
+"""GARBAGE_COLLECTOR: merges adjacent blocks, and lets go of what time has decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from asa import reservations, transfer
+from asa.books import Books
+from asa.events import EventLog
+from asa.ledger import Ledger
+from asa.records import Held, Plan, made, removed
+from asa.steps import Party
+from asa.threads.duty import Duty
+
+MOST: Final = 512
+"""Records changed in one transaction, so that consumers never wait long."""
+
+
+class GarbageCollector(Duty):
+    name = "garbage-collector"
+    pause = 15.0
+
+    def __init__(
+        self, party: Party, books: Books, events: EventLog, report: Callable[[str, str], None], rng: Random
+    ) -> None:
+        super().__init__(report, rng)
+        self._party = party
+        self._books = books
+        self._events = events
+
+    def turn(self) -> float | None:
+        now = self._party.clock()
+        self._books.read(lambda ledger: ledger.advance(now))
+        for given in self._books.transact(lambda ledger: transfer.elapsed(ledger, now, MOST)):
+            self._events.tell("transfer-lapsed", f"the window of a transfer to {given.peer.name} has passed")
+        while (
+            self._books.transact(lambda ledger: reservations.elapsed(ledger, now, self._party.params(), MOST)) == MOST
+        ):
+            pass
+        for pool in self._books.read(lambda ledger: list(ledger.accounts)):
+            self._books.transact(lambda ledger, pool=pool: tidied(ledger, pool))  # type: ignore[misc]
+        return None
+
+
+def tidied(ledger: Ledger, pool: str) -> Plan[int]:
+    """The blocks of a pool, merged; how many fewer there are then."""
+    gone, come = ledger.account(pool).held.tidy(ledger.floor)
+    changes = (*removed(Held(pool, each) for each in gone), *made(*(Held(pool, each) for each in come)))
+    return Plan(changes, len(gone) - len(come))

@@ -1,0 +1,90 @@
+"""SYNCHRONIZER: answers requests for the policy and the holdings, and obtains the policy from others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, Final
+
+import grasp
+from asa.policy import Policy
+from asa.threads.duty import Duty
+from grasp import GraspError, Objective
+from objectives.holdings import MAX_PAGES, HoldingsPage
+
+ASK_S: Final = 2.0
+ASK_MS: Final = 1_000
+LONGEST_S: Final = 300.0
+SAME_S: Final = 1.0
+"""Pages of one reading come from one state if they are asked for within this time."""
+
+
+class Synchronizer(Duty):
+    """``pages`` makes the holdings anew; ``satisfied`` tells whether a policy was ever obtained."""
+
+    name = "synchronizer"
+    pause = ASK_S
+
+    def __init__(
+        self,
+        asa: grasp.ASA,
+        params_name: str,
+        holdings_name: str,
+        policy: Policy,
+        origin: bool,
+        pages: Callable[[], Sequence[HoldingsPage]],
+        report: Callable[[str, str], None],
+        rng: Random,
+    ) -> None:
+        super().__init__(report, rng)
+        self._asa = asa
+        self._params_name = params_name
+        self._holdings_name = holdings_name
+        self._policy = policy
+        self._origin = origin
+        self._pages = pages
+        self._kept: tuple[float, Sequence[HoldingsPage]] = (0.0, ())
+        self._served = 0
+        self._wait = ASK_S
+        self.obtained = False
+
+    def listen(self) -> None:
+        """Answer M_REQ_SYN from now on."""
+        self._asa.on_synchronize(self._params_name, lambda: self._policy.params.to_value())
+        self._asa.on_synchronize(self._holdings_name, self._first_page)
+
+    def _first_page(self) -> Any:
+        pages = self._pages()
+        self._kept = time.monotonic(), pages
+        for number in range(max(1, self._served), min(len(pages), MAX_PAGES)):
+            self._offer(number)
+        self._served = max(self._served, len(pages))
+        return pages[0].to_value()
+
+    def _offer(self, number: int) -> None:
+        name = f"{self._holdings_name}.{number}"
+        self._asa.register(Objective.synchronization(name), max_size=65_536)
+        self._asa.on_synchronize(name, lambda: self._page(number))
+
+    def _page(self, number: int) -> Any:
+        at, pages = self._kept
+        if time.monotonic() - at > SAME_S or number >= len(pages):
+            pages = self._pages()
+        if number >= len(pages):
+            number = len(pages) - 1
+        return pages[number].to_value()
+
+    def turn(self) -> float | None:
+        """Ask for the policy until there is one; later rarely, in case floods are lost."""
+        if self._origin:
+            return LONGEST_S
+        try:
+            found = self._asa.synchronize(self._params_name, timeout=ASK_MS)
+        except GraspError:
+            self._wait = min(LONGEST_S, self._wait * 2)
+        else:
+            self._policy.received(found.value)
+            self.obtained = True
+            self._wait = LONGEST_S
+        return self._wait * self._rng.uniform(0.5, 1.0)
