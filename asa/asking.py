@@ -158,15 +158,15 @@ def reserve(
         said += got.refusals
         if got.rate < rate:
             break
-    for peer, blocks in reversed(grants):
-        yield from hand_over(party, peer, wanted.pool, blocks)
-    raise (
-        yield Look(
-            lambda ledger: reservations.short(
-                ledger, wanted.pool, wanted.rate, _from(wanted.window, party.clock()), said[:MOST_PEERS]
-            )
+    # What would fit counts what peers would give: it is said before that goes back.
+    refusal: Short = yield Look(
+        lambda ledger: reservations.short(
+            ledger, wanted.pool, wanted.rate, _from(wanted.window, party.clock()), said[:MOST_PEERS]
         )
     )
+    for peer, blocks in reversed(grants):
+        yield from hand_over(party, peer, wanted.pool, blocks)
+    raise refusal
 
 
 def _from(window: Window, now: int) -> Window:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -52,3 +52,26 @@ class EventLog:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+
+class Complaints:
+    """Counts what peers sent that was refused, so that it is told now and then, not each time: garbage must not
+    fill the log. At most ``KINDS`` reasons between two tellings. Thread-safe."""
+
+    KINDS: Final = 16
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def add(self, reason: str) -> None:
+        with self._lock:
+            if reason in self._counts or len(self._counts) < self.KINDS:
+                self._counts[reason[:LONGEST_TEXT]] += 1
+
+    def tell(self, events: EventLog, kind: str) -> None:
+        """What came since the last telling, the most frequent three."""
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+        for reason, count in counts.most_common(3):
+            events.tell(kind, f"{count} refused: {reason}", count=count)

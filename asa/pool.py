@@ -101,11 +101,11 @@ class Pool:
         Time before ``floor`` does not count: blocks that ended go, and starts before it are alike.
         """
         old = list(self._blocks.values())
-        living = [_from(each, floor) for each in old if not each.window.passed(floor)]
-        new = set(merged(living))
+        living = [each for each in old if not each.window.passed(floor)]
+        new = set(merged(_from(each, floor) for each in living))
         kept = {each for each in old if each in new}
         # A start that merely lies in the past is no reason to write.
-        for each in old:
+        for each in living:
             shifted = _from(each, floor)
             if shifted != each and shifted in new:
                 new.remove(shifted)

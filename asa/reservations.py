@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import asdict, replace
 from typing import Final, Literal
 
 from asa.errors import BadRequest, BadWindow, Conflict, Ended, KeyReused, Short, UnknownPool, UnknownReservation
 from asa.ledger import Ledger
 from asa.records import Change, Once, Plan, Reservation, ReservationState, made
-from asa.views import Offer, Refusal, ReservationView, Shortage
+from asa.views import Offer, Page, Refusal, ReservationView, Shortage
 from objectives import InvalidValue, Window
 from objectives.block import before, earlier
 from objectives.fields import MAX_RATE, check_name
@@ -171,6 +172,40 @@ def view_of(reservation: Reservation, now: int) -> ReservationView:
         reservation.id, reservation.pool, reservation.rate, window.start, window.end, state, reservation.source,
         reservation.destination, reservation.owner, reservation.label, reservation.created, remaining,
     )  # fmt: skip
+
+
+def page(
+    ledger: Ledger,
+    now: int,
+    *,
+    pool: str | None = None,
+    state: str | None = None,
+    owner: str | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> Page:
+    """Reservations in order of id; without ``state`` those pending and active, with ``all`` every one."""
+    states = {"pending", "active"} if state is None else {state}
+
+    def wanted(each: Reservation) -> bool:
+        return (
+            (pool is None or each.pool == pool)
+            and (owner is None or each.owner == owner)
+            and (state == "all" or state_of(each, now) in states)
+        )
+
+    total = sum(map(wanted, ledger.reservations.values()))
+    found: list[ReservationView] = []
+    more = False
+    for index in range(bisect_right(ledger.order, after or ""), len(ledger.order)):
+        each = ledger.reservations[ledger.order[index]]
+        if not wanted(each):
+            continue
+        if len(found) == limit:
+            more = True
+            break
+        found.append(view_of(each, now))
+    return Page(found, total, found[-1].id if more else None)
 
 
 def short(ledger: Ledger, pool: str, rate: int, window: Window, peers_asked: list[str] | None = None) -> Short:

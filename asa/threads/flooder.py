@@ -49,19 +49,30 @@ class Flooder(Duty):
         self._locator = locator
         self._crowd = crowd
         self._last = 0.0
-        self._said: object = None
+        self._pause = SOON_S
+        self._greeting = False
+
+    def greet(self) -> None:
+        """Somebody new is there who has not heard of this agent."""
+        self._greeting = True
+        self.wake()
 
     def turn(self) -> float | None:
         now = time.monotonic()
-        interval = max(self._policy.params["flood_interval"], self._crowd() / PEERS_PER_SECOND)
-        said = self._announcement()
-        essence = (said.state, said.pools)
-        if essence != self._said and now - self._last < SOON_S:
+        crowd = self._crowd()
+        if self._greeting:
+            # All who know the newcomer as little want to say so; they take turns by chance.
+            self._greeting = False
+            self._pause = SOON_S
+            return self._rng.uniform(0.0, max(SOON_S, crowd / PEERS_PER_SECOND))
+        if now - self._last < SOON_S:
             return SOON_S - (now - self._last)
-        self.flood(said, interval)
-        self._said, self._last = essence, now
-        # A little chance keeps agents that started together from flooding together for ever.
-        return interval * self._rng.uniform(0.8, 1.0)
+        interval = max(self._policy.params["flood_interval"], crowd / PEERS_PER_SECOND)
+        self.flood(self._announcement(), interval)
+        self._last = now
+        # Often at first, for a multicast may be lost; with a little chance, lest all flood together for ever.
+        self._pause = min(interval, self._pause * 2)
+        return self._pause * self._rng.uniform(0.8, 1.0)
 
     def flood(self, said: Announcement, interval: float) -> None:
         """Once, now."""

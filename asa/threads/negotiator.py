@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Callable
 from random import Random
 from typing import Final
 
 import grasp
 from asa.answering import serve
+from asa.events import Complaints, EventLog
 from asa.performer import Performer
 from asa.steps import Party
 from asa.threads.duty import Duty
@@ -18,7 +17,7 @@ from objectives import InvalidValue
 from objectives.resource import request_from_value
 
 REPORT_S: Final = 10.0
-"""Refused values are reported at most this often, with their number: a peer's garbage must not fill the log."""
+"""How often refused values are told of."""
 
 
 class MainNegotiator(Duty):
@@ -33,6 +32,8 @@ class MainNegotiator(Duty):
         objective: str,
         party: Party,
         performer: Performer,
+        events: EventLog,
+        complaints: Complaints,
         report: Callable[[str, str], None],
         rng: Random,
     ) -> None:
@@ -41,8 +42,8 @@ class MainNegotiator(Duty):
         self._objective = objective
         self._party = party
         self._performer = performer
-        self._refused: Counter[str] = Counter()
-        self._reported = 0.0
+        self._events = events
+        self._complaints = complaints
 
     def listen(self) -> None:
         """Take requests from now on."""
@@ -52,16 +53,11 @@ class MainNegotiator(Duty):
         try:
             request = request_from_value(negotiation.offer.value)
         except InvalidValue as error:
-            if len(self._refused) < 16:
-                self._refused[str(error)] += 1
+            self._complaints.add(f"a request: {error}")
             negotiation.decline(f"bad-value: {error}"[:200])
             return
         self._performer.run(serve(self._party, request, negotiation.dry_run), negotiation)
 
     def turn(self) -> float | None:
-        if self._refused and time.monotonic() - self._reported >= REPORT_S:
-            refused, self._refused = self._refused, Counter()
-            for reason, count in refused.most_common(3):
-                self._report(self.name, f"{count} requests were refused: {reason}")
-            self._reported = time.monotonic()
+        self._complaints.tell(self._events, "peer-refused")
         return None

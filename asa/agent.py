@@ -1,0 +1,274 @@
+"""One agent: its parts, and how they start and stop (the main program of RFC 9222 Appendix C)."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from random import SystemRandom
+from socket import IPPROTO_TCP
+from typing import Any, Final
+
+import grasp
+from asa import oversight, removal, seeding
+from asa.books import Books
+from asa.config import Config
+from asa.errors import Conflict, StoreFailed
+from asa.events import Complaints, EventLog
+from asa.identity import identify, remembered, remembering
+from asa.ledger import Ledger
+from asa.neighbourhood import Neighbourhood
+from asa.operations import ACTIVE, Operations
+from asa.peers import Peers
+from asa.performer import Performer
+from asa.policy import Policy
+from asa.steps import Party
+from asa.store import Store
+from asa.threads.delegator import Delegator
+from asa.threads.duty import Duty
+from asa.threads.flooder import Flooder
+from asa.threads.garbage_collector import GarbageCollector
+from asa.threads.monitor import Monitor
+from asa.threads.negotiator import MainNegotiator
+from asa.threads.settler import Settler
+from asa.threads.synchronizer import Synchronizer
+from asa.version import VERSION
+from asa.views import Health, Problem, Status
+from grasp import IPv4Locator, IPv6Locator, Locator, Objective
+from objectives import agent as agent_objective
+from objectives import holdings, params, resource
+from objectives.agent import Announcement
+
+_log = logging.getLogger("asa")
+
+PORT: Final = "grasp-port"
+STOP_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The objectives, under the operator's prefix."""
+
+    resource: str
+    params: str
+    holdings: str
+    agent: str
+
+    @classmethod
+    def under(cls, prefix: str) -> Names:
+        return cls(prefix + resource.NAME, prefix + params.NAME, prefix + holdings.NAME, prefix + agent_objective.NAME)
+
+
+class Agent:
+    """Made from a mandate and a store; :attr:`operations` is its north side from then on, refusing until it is ready.
+
+    :attr:`endings` gets what ends it: ``("restart" | "removed" | "fatal", why)``.
+    """
+
+    def __init__(self, config: Config, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self.config = config
+        self.names = Names.under(config.grasp.objective_prefix)
+        self.started = int(clock())
+        self.phase = "starting"
+        self.endings: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self._store = store
+        self._clock = clock
+        self._problems: dict[str, Problem] = {}
+        rng = SystemRandom()
+        me, records = identify(config.agent.name, store, secrets.token_hex(8))
+        ledger = Ledger(me, self.started, records, version=time.time_ns() // 1_000)
+        self.events = EventLog(config.limits.events, clock)
+        self.books = Books(ledger, store, self._store_failed, self._store_works)
+        self.peers = Peers(me, rng, config.limits.peers)
+        self.policy = Policy(self.books, self.events, self._policy_changed)
+        self._active = remembered(self.books, ACTIVE, True)
+        self.party = Party(
+            me=me,
+            clock=lambda: int(clock()),
+            ticks=time.monotonic,
+            rng=rng,
+            peers=self.peers,
+            params=lambda: self.policy.params,
+            active=lambda: self._active and self.phase in ("starting", "running"),
+        )
+        self.node = grasp.Node(
+            config.grasp.interfaces,
+            port=config.grasp.port or remembered(self.books, PORT, 0),
+            address=config.grasp.address,
+            ipv4=config.grasp.ipv4,
+            limits=grasp.Limits(cached_floods=config.limits.peers + 64),
+            name="grasp",
+        )
+        self.operations = Operations(self)
+        self.duties: list[Duty] = []
+        self._complaints = Complaints()
+
+    # Life.
+
+    def start(self) -> None:
+        """Raises :class:`~asa.errors.AgentError` or GraspError if it cannot."""
+        for account in self.books.read(lambda ledger: list(ledger.contacts.values())):
+            self.peers.remember(account.node, account.locator)
+        for pool in self.config.pools:
+            if not self.books.read(lambda ledger, name=pool.name: ledger.account(name).seeds):  # type: ignore[misc]
+                self.seed(pool.name, pool.capacity, pool.at)
+        self.node.start()
+        self._remember_port()
+        self.asa = self.node.register_asa(f"bandwidth {self.config.agent.name}")
+        self._register()
+        self._make_threads()
+        self.synchronizer.listen()
+        self.negotiator.listen()
+        self._neighbourhood.listen()
+        for duty in self.duties:
+            duty.start()
+        self.phase = "running"
+        self.events.tell("agent-started", f"{self.party.me} {VERSION} is up", version=VERSION)
+
+    def _register(self) -> None:
+        self.asa.register(Objective.negotiation(self.names.resource, dry_run=True), max_size=resource.MAX_SIZE)
+        self.asa.register(Objective.synchronization(self.names.params))
+        self.asa.register(Objective.synchronization(self.names.agent))
+        self.asa.register(Objective.synchronization(self.names.holdings), max_size=holdings.MAX_SIZE)
+
+    def _make_threads(self) -> None:
+        performer = Performer(self.asa, self.names.resource, self.books, self.peers, self.events)
+        self.performer = performer
+        party, books, rng, origin = self.party, self.books, self.party.rng, self.config.agent.mode == "origin"
+        report = self._report
+        self.flooder = Flooder(
+            self.asa, (self.names.agent, self.names.params), self.policy, origin, self.announcement,
+            self._locator, lambda: len(self.peers.everyone()), report, rng,
+        )  # fmt: skip
+        self.synchronizer = Synchronizer(
+            self.asa, self.names.params, self.names.holdings, self.policy, origin,
+            lambda: books.read(oversight.holdings), report, rng,
+        )  # fmt: skip
+        self.negotiator = MainNegotiator(
+            self.asa, self.names.resource, party, performer, self.events, self._complaints, report, rng
+        )
+        self.delegator = Delegator(party, performer, books, self.config.limits.negotiations, report, rng)
+        self.settler = Settler(party, performer, books, self.events, report, rng)
+        collector = GarbageCollector(party, books, self.events, report, rng)
+        self._neighbourhood = Neighbourhood(self)
+        watched = [self.flooder, self.synchronizer, self.negotiator, self.delegator, self.settler, collector]
+        self.duties = [*watched, Monitor(watched, report, lambda why: self.end("fatal", why), rng)]
+
+    def stop(self) -> None:
+        """Sessions that are running end in doubt, and are settled by the next life. The store stays open."""
+        self.phase = "stopping"
+        for duty in self.duties:
+            duty.stop()
+        self.node.stop()
+        until = time.monotonic() + STOP_S
+        for duty in self.duties:
+            if not duty.join(max(0.0, until - time.monotonic())):
+                _log.warning("the thread %s has not ended", duty.name)
+        self.events.tell("agent-stopped", f"{self.party.me} has stopped")
+        self.events.close()
+
+    def farewell(self) -> None:
+        """Tell the others that this agent has handed over all it had and is gone."""
+        self.flooder.flood(self.announcement("left"), self.policy.params["flood_interval"])
+
+    def end(self, how: str, why: str) -> None:
+        """Ask whoever runs this agent to end it."""
+        self.endings.put((how, why))
+
+    @property
+    def ready(self) -> bool:
+        return self.phase == "running"
+
+    @property
+    def active(self) -> bool:
+        return self._active
+
+    def set_active(self, active: bool) -> None:
+        """Takes part in the domain, or only keeps what it has promised."""
+        if active != self._active:
+            self._active = active
+            self.events.tell("agent-activated" if active else "agent-deactivated", "an operator asked for it")
+            self.flooder.wake()
+
+    def remove(self) -> dict[str, Any]:
+        """See :mod:`asa.removal`."""
+        outcome = removal.hand_everything_over(self)
+        self.end("removed", "its capacity is handed back")
+        return outcome
+
+    # What the parts tell each other.
+
+    def seed(self, name: str, capacity: int, at: int | None) -> None:
+        """Raises Conflict, BadRequest, StoreFailed."""
+        if self.config.agent.mode != "origin":
+            raise Conflict("only an origin brings capacity into a pool", hint='mode = "origin" in its configuration')
+        others = self.peers.seeds(name)
+        now = self.party.clock()
+        made = self.books.transact(lambda ledger: seeding.seed(ledger, now, name, capacity, at, others))
+        self.events.tell(
+            "pool-seeded", f"{capacity} bit/s came into {name} at {made.low}", pool=name, low=made.low, high=made.high
+        )
+        if self.ready:
+            self.flooder.wake()
+
+    def announcement(self, state: str | None = None) -> Announcement:
+        """What this agent says of itself now."""
+        said = state or ("active" if self._active else "inactive")
+        sequence = time.time_ns() // 1_000_000
+        return self.books.read(lambda ledger: oversight.announcement(self.party, ledger, sequence, said))
+
+    def _locator(self) -> Locator:
+        address = self.node.address or IPv6Address("::")
+        if isinstance(address, IPv6Address):
+            return IPv6Locator(address, IPPROTO_TCP, self.node.port)
+        return IPv4Locator(address, IPPROTO_TCP, self.node.port)
+
+    def _remember_port(self) -> None:
+        port = self.node.port
+        if remembered(self.books, PORT, 0) != port:
+            self.books.transact(lambda ledger: remembering(ledger, PORT, port))
+
+    def _policy_changed(self) -> None:
+        for duty in self.duties:
+            duty.wake()
+
+    def _report(self, thread: str, what: str) -> None:
+        self.events.tell("thread-trouble", f"{thread}: {what}", thread=thread)
+
+    def complain(self, what: str) -> None:
+        """A peer sent something that is refused."""
+        self._complaints.add(what)
+
+    def problem(self, code: str, message: str | None) -> None:
+        """Something that is wrong from now on, or with None no longer is; told once each time."""
+        known = self._problems.get(code)
+        if message is None:
+            if self._problems.pop(code, None) is not None:
+                self.events.tell("problem-solved", code, code=code)
+        elif known is None or known.message != message:
+            self._problems[code] = Problem(code, message, self.party.clock())
+            self.events.tell("problem", message, code=code)
+
+    def _store_failed(self, error: StoreFailed) -> None:
+        self.problem(error.code, f"{error.message}: nothing is granted or booked until it works again")
+
+    def _store_works(self) -> None:
+        self.problem(StoreFailed.code, None)
+
+    # What it shows.
+
+    def health(self) -> Health:
+        status = self.phase
+        if status == "running":
+            status = "inactive" if not self._active else ("degraded" if self._problems else "ok")
+        return oversight.health(
+            status, self.ready, self.config.agent.name, VERSION, self.books, self.duties,
+            lambda: sorted(self._problems.values(), key=lambda each: each.since),
+        )  # fmt: skip
+
+    def status(self) -> Status:
+        return oversight.status(self)

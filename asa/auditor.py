@@ -1,0 +1,77 @@
+"""Asking every agent of the domain for its holdings, until what they say belongs to one moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import grasp
+from asa import audit, oversight
+from asa.books import Books
+from asa.performer import peer_of
+from asa.steps import Party
+from asa.views import Audit
+from grasp import GraspError
+from objectives import InvalidValue, NodeId
+from objectives.holdings import HoldingsPage, page_from_value
+
+MOST_ROUNDS: Final = 8
+"""Readings of all agents; two alike in a row show one moment."""
+
+READERS: Final = 8
+"""Agents read at once."""
+
+TIMEOUT_MS: Final = 3_000
+TRIES: Final = 3
+"""For the pages of one agent to be of one version."""
+
+PAUSE_S: Final = 0.2
+
+
+def collect(asa: grasp.ASA, objective: str, party: Party, books: Books, pool: str | None) -> Audit:
+    """Read all agents known, this one too, twice or more, and judge."""
+    before: dict[NodeId, int] = {}
+    states: dict[NodeId, Sequence[HoldingsPage]] = {}
+    unreachable: set[str] = set()
+    at_rest = False
+    rounds = 0
+    with ThreadPoolExecutor(READERS, "asa-auditor") as readers:
+        while not at_rest and rounds < MOST_ROUNDS:
+            if rounds > 1:
+                time.sleep(PAUSE_S * party.rng.uniform(0.5, 1.5))
+            rounds += 1
+            whereabouts = {each.node: each.locator for each in party.peers.everyone() if each.state != "left"}
+            read = {node: readers.submit(_read, asa, objective, node, where) for node, where in whereabouts.items()}
+            states = {node: pages for node, future in read.items() if (pages := future.result()) is not None}
+            states[party.me] = books.read(oversight.holdings)
+            unreachable = {str(node) for node in whereabouts if node not in states}
+            for pages in list(states.values()):
+                unreachable |= {str(each) for each in pages[0].known if each not in states and _missed(party, each)}
+            versions = audit.versions(states)
+            at_rest = rounds > 1 and versions == before
+            before = versions
+    return audit.judge(states, unreachable, party.clock(), at_rest=at_rest, rounds=rounds, only=pool)
+
+
+def _missed(party: Party, node: NodeId) -> bool:
+    """Whether a node others know should have been read: not if it has said that it left."""
+    return all(each.node != node or each.state != "left" for each in party.peers.everyone())
+
+
+def _read(asa: grasp.ASA, objective: str, node: NodeId, where: str) -> list[HoldingsPage] | None:
+    for _ in range(TRIES):
+        try:
+            pages = [_page(asa, objective, where, 0)]
+            pages += [_page(asa, objective, where, number) for number in range(1, pages[0].pages)]
+        except (GraspError, InvalidValue, ValueError, OSError):
+            return None
+        if audit.whole(pages):
+            return pages if pages[0].node == node else None
+    return None
+
+
+def _page(asa: grasp.ASA, objective: str, where: str, number: int) -> HoldingsPage:
+    name = f"{objective}.{number}" if number else objective
+    return page_from_value(asa.synchronize(name, peer_of(where), TIMEOUT_MS).value)

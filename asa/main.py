@@ -1,0 +1,132 @@
+"""Running an agent as a process: the store, the agent, its API, signals, restarts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from random import SystemRandom
+from typing import Final, NoReturn
+
+from asa.agent import Agent
+from asa.config import Config
+from asa.errors import AsaError
+from asa.northbound.server import Server
+from asa.store import Store, salvage
+from grasp import GraspError
+
+_log = logging.getLogger("asa")
+
+HANDED_ON: Final = "ASA_HANDED_ON"
+"""Environment of a successor: listening sockets and the number of failures before it, as JSON."""
+
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 300.0
+CALM_S: Final = 600.0
+"""An agent that ran so long has recovered: its next failure counts as the first."""
+
+DRAIN_S: Final = 5.0
+SALVAGE: Final = "--salvage"
+"""The option that is an operator's decision once, and not its successors'."""
+
+
+def run(config: Config, *, salvaged: bool = False) -> int:
+    """Until SIGTERM or SIGINT; SIGHUP replaces the program by what is installed now. Returns the exit status.
+
+    ``salvaged``: after damage, go on as a new instance with what can still be read. Raises AgentError.
+    """
+    logging.basicConfig(
+        level=config.agent.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    handed_on = json.loads(os.environ.pop(HANDED_ON, "{}"))
+    failures = int(handed_on.get("failures", 0))
+    began = time.monotonic()
+    if salvaged:
+        _salvage(config)
+    store = Store.open(config.agent.state_dir, now=int(time.time()))
+    agent = Agent(config, store)
+    api = config.api
+    server = Server(
+        agent.operations,
+        api.socket,
+        mode=api.socket_mode,
+        group=api.socket_group,
+        tcp=api.tcp,
+        token=_token(api.token_file),
+        workers=api.workers,
+        inherited=handed_on.get("fds", []),
+    )
+    server.start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agent.end("stop", "a signal"))
+    signal.signal(signal.SIGHUP, lambda *_: agent.end("restart", "SIGHUP"))
+    try:
+        agent.start()
+        _log.info("serving %s", api.socket)
+        how, why = agent.endings.get()
+    except GraspError as error:
+        how, why = "fatal", str(error)
+    except AsaError:
+        server.stop(0)
+        store.close()
+        raise
+    _log.info("ending: %s: %s", how, why)
+    if how == "fatal":
+        _last_resort(server.fds(), 1 if time.monotonic() - began > CALM_S else failures + 1)
+    # Who connects from now on waits in the backlog for the successor, if there is one.
+    fds = server.fds() if how == "restart" else []
+    server.stop(DRAIN_S)
+    if how == "removed":
+        agent.farewell()
+    agent.stop()
+    store.close()
+    if how == "restart":
+        _successor(fds, 0)
+    if how == "removed":
+        _purge(config)
+    return 0
+
+
+def _token(file: Path | None) -> str | None:
+    return file.read_text().strip() if file is not None else None
+
+
+def _salvage(config: Config) -> None:
+    """An operator's decision after damage: go on, as a new instance, with what can still be read."""
+    found = salvage(config.agent.state_dir, int(time.time()))
+    for each in found.lost:
+        _log.warning("lost: %s", each)
+    Store.create_from(config.agent.state_dir, found.records, now=int(time.time())).close()
+
+
+def _last_resort(fds: list[int], failures: int) -> NoReturn:
+    """Begin anew after a pause that doubles with each failure in a row (RFC 9222 §8).
+
+    Threads may hang, so nothing is waited for: what is durable is what counts.
+    """
+    pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(16, failures - 1)) * SystemRandom().uniform(0.5, 1.5)
+    _log.error("restarting the agent in %.1f s, after %d failures in a row", pause, failures)
+    time.sleep(pause)
+    _successor(fds, failures)
+
+
+def _successor(fds: list[int], failures: int) -> NoReturn:
+    """Replace the program in this very process; listening sockets live on."""
+    os.environ[HANDED_ON] = json.dumps({"fds": fds, "failures": failures})
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *(each for each in sys.orig_argv[1:] if each != SALVAGE)])
+
+
+def _purge(config: Config) -> None:
+    """The state of an agent that is gone: keys and everything else."""
+    directory = config.agent.state_dir
+    for each in sorted(directory.glob("*")):
+        if each.is_file():
+            each.unlink()
+    _log.info("%s is purged", directory)

@@ -1,0 +1,62 @@
+"""The manifest: what an agent manages, what it measures and what it can be told to do (RFC 9222 §6.2.2)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from asa.config import Config
+from asa.version import VERSION
+from asa.views import PoolView
+from objectives import NodeId, agent, holdings, params, resource
+
+METRICS: Final = {
+    "pool.seeded": "bit/s all origins brought into a pool",
+    "pool.held": "bit/s this agent holds now",
+    "pool.committed": "bit/s promised to consumers and peers now",
+    "pool.free": "bit/s free now",
+    "pool.spare": "bit/s free over the policy's horizon",
+    "pool.in_doubt": "bit/s in escrow for transfers whose outcome is not known",
+    "reservations": "reservations booked",
+    "transfers_in_doubt": "transfers whose outcome is not known",
+    "peers": "agents known",
+}
+
+ACTIONS: Final = {
+    "reserve": "POST /v1/reservations",
+    "cancel": "DELETE /v1/reservations/{id}",
+    "change": "PATCH /v1/reservations/{id}",
+    "seed": "POST /v1/pools",
+    "forfeit": "POST /v1/transfers/{txn}/forfeit",
+    "set-params": "PATCH /v1/params",
+    "audit": "POST /v1/audit",
+    "activate": "POST /v1/agent/activate",
+    "deactivate": "POST /v1/agent/deactivate",
+    "restart": "POST /v1/agent/restart",
+    "remove": "POST /v1/agent/remove",
+}
+
+
+def manifest(config: Config, me: NodeId, pools: list[PoolView]) -> dict[str, Any]:
+    """JSON-ready."""
+    prefix = config.grasp.objective_prefix
+    return {
+        "asa": "bandwidth",
+        "version": VERSION,
+        "node": me.name,
+        "instance": me.instance,
+        "mode": config.agent.mode,
+        "manages": [{"pool": each.name, "held": each.held, "unit": "bit/s"} for each in pools],
+        "objectives": [
+            {"name": prefix + resource.NAME, "use": "negotiation", "dry_run": True, "max_size": resource.MAX_SIZE},
+            {"name": prefix + params.NAME, "use": "flooding and synchronization"},
+            {"name": prefix + agent.NAME, "use": "flooding"},
+            {"name": prefix + holdings.NAME, "use": "synchronization", "max_size": holdings.MAX_SIZE},
+        ],
+        "parameters": {
+            name: {"default": each.default, "low": each.low, "high": each.high, "unit": each.unit, "about": each.about}
+            for name, each in params.PARAMETERS.items()
+        },
+        "metrics": METRICS,
+        "actions": ACTIONS,
+        "substrate": {"name": config.grasp.substrate, "secure": False},
+    }

@@ -1,0 +1,97 @@
+"""Taking in what other agents flood: who they are, and the policy."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from asa import oversight
+from asa.errors import StoreFailed
+from asa.ledger import Ledger
+from asa.performer import text_of
+from asa.records import Change, Contact, Plan
+from asa.views import SeedView
+from grasp import TaggedObjective
+from objectives import InvalidValue
+from objectives.agent import Announcement, announcement_from_value
+
+if TYPE_CHECKING:
+    from asa.agent import Agent
+
+NAMESAKE: Final = "namesake"
+RIVALS: Final = "seeds-overlap"
+
+
+class Neighbourhood:
+    """Called by the GRASP node's threads, for every flood once."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def listen(self) -> None:
+        """Also take in what was flooded before."""
+        agent = self._agent
+        agent.asa.on_flood(agent.names.agent, self._announced)
+        agent.asa.on_flood(agent.names.params, self._params)
+        for name, take in (agent.names.agent, self._announced), (agent.names.params, self._params):
+            for tagged in agent.asa.floods(name):
+                take(tagged)
+
+    def _params(self, tagged: TaggedObjective) -> None:
+        try:
+            self._agent.policy.received(tagged.objective.value)
+        except StoreFailed:
+            # The next flood comes; what is not remembered is not obeyed either.
+            pass
+
+    def _announced(self, tagged: TaggedObjective) -> None:
+        agent = self._agent
+        try:
+            said = announcement_from_value(tagged.objective.value)
+        except InvalidValue as error:
+            agent.complain(f"an announcement: {error}")
+            return
+        if said.node == agent.party.me:
+            return
+        where = text_of(tagged.locator, tagged.interface)
+        if not where:
+            agent.complain("an announcement without a locator TCP can reach")
+            return
+        if not agent.peers.heard(time.monotonic(), said, where):
+            self._look(said)
+            return
+        try:
+            agent.books.transact(lambda ledger: _contact(ledger, said, where, agent.party.clock()))
+        except StoreFailed:
+            pass
+        agent.events.tell(
+            "peer-heard", f"{said.node.name} is {said.state} at {where}", peer=str(said.node), state=said.state
+        )
+        if said.state == "active":
+            agent.flooder.greet()
+        agent.delegator.wake()
+        agent.settler.wake()
+        self._look(said)
+
+    def _look(self, said: Announcement) -> None:
+        """What may be wrong with the domain as a whole."""
+        agent = self._agent
+        if agent.peers.namesakes:
+            others = ", ".join(sorted(map(str, agent.peers.namesakes)))
+            agent.problem(NAMESAKE, f"another agent has the name of this one, {agent.party.me}: {others}")
+        for pool in {each.name for each in said.pools if each.seeds}:
+            own = agent.books.read(lambda ledger, pool=pool: list(ledger.account(pool).seeds.values()))  # type: ignore[misc]
+            seeds = [SeedView(each.low, each.high, str(agent.party.me)) for each in own]
+            seeds += [SeedView(*each) for each in agent.peers.seeds(pool)]
+            found = oversight.rivals(seeds)
+            text = "; ".join(f"{one} and {other} seeded overlapping ranges of {pool}" for one, other in found[:4])
+            agent.problem(f"{RIVALS}:{pool}", text or None)
+
+
+def _contact(ledger: Ledger, said: Announcement, where: str, now: int) -> Plan[None]:
+    """Remember where a peer is, for the next life; one that left needs no remembering."""
+    old = ledger.contacts.get(str(said.node))
+    new = Contact(said.node, where, now) if said.state != "left" else None
+    if old is None and new is None:
+        return Plan((), None)
+    return Plan((Change(old, new),), None)

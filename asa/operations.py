@@ -1,0 +1,327 @@
+"""What consumers and operators may ask of a running agent: :class:`~asa.service.Service` made real."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from asa import oversight, reservations, transfer
+from asa.auditor import collect
+from asa.errors import BadRequest, Busy, Conflict, NotReady, Short, UnknownTransfer
+from asa.ledger import Ledger
+from asa.manifest import manifest
+from asa.records import Change, Fact, Plan, Reservation, ReservationState
+from asa.views import (
+    Audit,
+    Availability,
+    Events,
+    Health,
+    Page,
+    ParamsView,
+    ParamView,
+    PeerView,
+    PoolDetail,
+    PoolView,
+    ReservationRequest,
+    ReservationView,
+    Status,
+    TransferView,
+)
+from objectives import InvalidValue, Window
+from objectives.fields import check_name
+from objectives.params import PARAMETERS
+
+if TYPE_CHECKING:
+    from asa.agent import Agent
+
+LONGEST_TEXT: Final = 255
+LONGEST_PATIENCE_MS: Final = 600_000
+STEPS: Final = 200
+ACTIVE: Final = "active"
+
+
+class Operations:
+    """The north side of one agent. Every method may be called from any thread."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    # Reservations.
+
+    def reserve(self, request: ReservationRequest, key: str | None = None) -> ReservationView:
+        agent = self._ready()
+        party, now = agent.party, agent.party.clock()
+        reservations.check_rate(request.rate)
+        for name in "source", "destination", "owner", "label":
+            text = getattr(request, name)
+            if len(text) > LONGEST_TEXT or not text.isprintable():
+                raise BadRequest(f"{name} must be a printable text of at most {LONGEST_TEXT} characters")
+        if not 0 <= request.patience_ms <= LONGEST_PATIENCE_MS:
+            raise BadRequest(f"patience_ms must be 0..{LONGEST_PATIENCE_MS}")
+        digest = hashlib.sha256(json.dumps(asdict(replace(request, patience_ms=0))).encode()).hexdigest()[:32]
+        known = party.peers.pools()
+
+        def before(ledger: Ledger) -> Reservation | None:
+            found = reservations.repeated(ledger, key, digest)
+            if found is None:
+                reservations.check_pool(ledger, request.pool, known)
+                if len(ledger.reservations) >= agent.config.limits.reservations:
+                    raise Busy(
+                        "no more reservations are kept here", hint="raise limits.reservations in the configuration"
+                    )
+            return found
+
+        repeated = agent.books.read(before)
+        if repeated is not None:
+            return reservations.view_of(repeated, now)
+        wanted = Reservation(
+            id=reservations.identifier(time.time_ns() // 1_000_000, party.rng.getrandbits(25)),
+            pool=request.pool,
+            rate=request.rate,
+            window=reservations.window_of(now, request.start, request.end, party.params()),
+            state=ReservationState.BOOKED,
+            created=now,
+            changed=now,
+            source=request.source,
+            destination=request.destination,
+            owner=request.owner,
+            label=request.label,
+        )
+        if request.dry_run:
+            agent.books.read(lambda ledger: reservations.book(ledger, now, wanted))
+            return replace(reservations.view_of(wanted, now), id="")
+        booked = agent.delegator.reserve(wanted, request.patience_ms / 1000, key, digest)
+        if booked.id == wanted.id:
+            agent.events.tell(
+                "reservation-booked",
+                f"{booked.rate} bit/s of {booked.pool} are booked as {booked.id}",
+                id=booked.id,
+                pool=booked.pool,
+                rate=booked.rate,
+            )
+        return reservations.view_of(booked, now)
+
+    def reservation(self, identifier: str) -> ReservationView:
+        now = self._agent.party.clock()
+        return reservations.view_of(self._agent.books.read(lambda ledger: reservations.find(ledger, identifier)), now)
+
+    def reservations(
+        self,
+        *,
+        pool: str | None = None,
+        state: str | None = None,
+        owner: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> Page:
+        now = self._agent.party.clock()
+        return self._agent.books.read(
+            lambda ledger: reservations.page(ledger, now, pool=pool, state=state, owner=owner, after=after, limit=limit)
+        )
+
+    def cancel(self, identifier: str) -> ReservationView:
+        agent = self._ready()
+        now = agent.party.clock()
+        cancelled = agent.books.transact(lambda ledger: reservations.cancel(ledger, now, identifier))
+        agent.events.tell("reservation-cancelled", f"{identifier} is cancelled", id=identifier)
+        agent.flooder.wake()
+        return reservations.view_of(cancelled, now)
+
+    def change(
+        self, identifier: str, *, rate: int | None = None, end: int | str | None = None, patience_ms: int = 5_000
+    ) -> ReservationView:
+        agent = self._ready()
+        if rate is None and end is None:
+            raise BadRequest("give a rate or an end")
+        if isinstance(end, str) and end != "never":
+            raise BadRequest('the end must be UNIX seconds or "never"')
+        new_end = end if isinstance(end, int) else None
+        until = time.monotonic() + min(patience_ms, LONGEST_PATIENCE_MS) / 1000
+        while True:
+            now = agent.party.clock()
+            try:
+                changed = agent.books.transact(
+                    lambda ledger, now=now: reservations.change(  # type: ignore[misc]
+                        ledger, now, identifier, agent.party.params(), rate, new_end, end is None
+                    )
+                )
+                break
+            except Short:
+                if not self._obtain_for(identifier, rate, new_end, end is None, until):
+                    raise
+        agent.events.tell("reservation-changed", f"{identifier} is changed", id=identifier, rate=changed.rate)
+        return reservations.view_of(changed, now)
+
+    def _obtain_for(self, identifier: str, rate: int | None, end: int | None, keep: bool, until: float) -> bool:
+        """Bring what a change lacks; False if nothing came."""
+        agent = self._agent
+        left = until - time.monotonic()
+        if left <= 0 or not agent.party.active():
+            return False
+
+        def lacking(ledger: Ledger) -> tuple[str, int, Window] | None:
+            old = reservations.find(ledger, identifier)
+            more = reservations.growth(old, agent.party.clock(), rate or old.rate, old.window.end if keep else end)
+            missing = reservations.need(ledger, old.pool, *more) if more is not None else None
+            return (old.pool, *missing) if missing is not None else None
+
+        missing = agent.books.read(lacking)
+        return missing is not None and agent.delegator.obtain(*missing, left) > 0
+
+    def availability(
+        self,
+        pool: str,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        rate: int | None = None,
+        duration: int | None = None,
+    ) -> Availability:
+        party, now = self._agent.party, self._agent.party.clock()
+        known = party.peers.pools()
+        if duration is not None and end is None:
+            end = (start or now) + duration
+        window = reservations.window_of(now, start, end, party.params())
+        if rate is not None:
+            reservations.check_rate(rate)
+
+        def look(ledger: Ledger) -> Availability:
+            reservations.check_pool(ledger, pool, known)
+            free = ledger.account(pool).free
+            begin = max(window.start, ledger.floor)
+            length = duration if duration is not None else (None if window.end is None else window.end - begin)
+            return Availability(
+                pool=pool,
+                start=window.start,
+                end=window.end,
+                free=max(0, free.lowest(begin, window.end)),
+                steps=free.steps(begin, window.end, STEPS),
+                earliest=free.earliest(rate, length, begin) if rate is not None else None,
+                peers_spare=party.peers.spare(pool),
+            )
+
+        return self._agent.books.read(look)
+
+    # Pools, peers, transfers.
+
+    def pools(self) -> list[PoolView]:
+        party = self._agent.party
+        known = party.peers.pools()
+        return self._agent.books.read(
+            lambda ledger: [oversight.pool_view(party, ledger, each) for each in sorted({*ledger.accounts, *known})]
+        )
+
+    def pool(self, name: str) -> PoolDetail:
+        party = self._agent.party
+        known = party.peers.pools()
+
+        def look(ledger: Ledger) -> PoolDetail:
+            reservations.check_pool(ledger, name, known)
+            held = sorted(ledger.account(name).held, key=lambda each: (each.low, each.start))
+            return PoolDetail(oversight.pool_view(party, ledger, name), [oversight.block_view(each) for each in held])
+
+        return self._agent.books.read(look)
+
+    def seed(self, name: str, capacity: int, at: int | None = None) -> PoolView:
+        agent = self._ready()
+        agent.seed(name, capacity, at)
+        return agent.books.read(lambda ledger: oversight.pool_view(agent.party, ledger, name))
+
+    def peers(self) -> list[PeerView]:
+        return oversight.peer_views(self._agent.party)
+
+    def transfers(self, *, in_doubt: bool = False) -> list[TransferView]:
+        return self._agent.books.read(lambda ledger: oversight.transfer_views(self._agent.party, ledger, in_doubt))
+
+    def forfeit(self, txn: str) -> TransferView:
+        agent = self._ready()
+        try:
+            number = bytes.fromhex(txn)
+        except ValueError:
+            raise UnknownTransfer(f"there is no transfer {txn[:40]!r}") from None
+        if number in agent.party.talking:
+            raise Conflict("the transfer's session is running", hint="wait until it has ended")
+        given = agent.books.transact(lambda ledger: transfer.forfeit(ledger, agent.party.clock(), number))
+        agent.events.tell(
+            "transfer-forfeited", f"a transfer to {given.peer.name} was forfeited by an operator", txn=txn
+        )
+        return agent.books.read(lambda ledger: oversight.transfer_view(agent.party, ledger.given[number]))
+
+    # Policy, audit, oversight.
+
+    def params(self) -> ParamsView:
+        params = self._agent.policy.params
+        return ParamsView(
+            params.serial,
+            params.issuer,
+            [
+                ParamView(name, params.values[name], each.default, each.low, each.high, each.unit, each.about)
+                for name, each in PARAMETERS.items()
+            ],
+        )
+
+    def set_params(self, values: dict[str, int | bool]) -> ParamsView:
+        agent = self._ready()
+        if agent.config.agent.mode != "origin":
+            origins = sorted({each.node.name for each in agent.party.peers.everyone() if each.seeds})
+            raise Conflict("only an origin sets the policy", hint=f"ask at {', '.join(origins) or 'an origin'}")
+        agent.policy.set(agent.config.agent.name, values)
+        return self.params()
+
+    def audit(self, pool: str | None = None) -> Audit:
+        agent = self._ready()
+        if pool is not None:
+            try:
+                check_name(pool, "the pool")
+            except InvalidValue as error:
+                raise BadRequest(str(error)) from None
+        return collect(agent.asa, agent.names.holdings, agent.party, agent.books, pool)
+
+    def health(self) -> Health:
+        return self._agent.health()
+
+    def status(self) -> Status:
+        return self._agent.status()
+
+    def manifest(self) -> dict[str, Any]:
+        return manifest(self._agent.config, self._agent.party.me, self.pools())
+
+    def events(self, after: int = 0, *, limit: int = 100, wait_ms: int = 0) -> Events:
+        return self._agent.events.after(after, limit, wait_ms / 1000)
+
+    # Life cycle.
+
+    def activate(self) -> Status:
+        return self._set_active(True)
+
+    def deactivate(self) -> Status:
+        return self._set_active(False)
+
+    def _set_active(self, active: bool) -> Status:
+        agent = self._ready()
+
+        def remember(ledger: Ledger) -> Plan[None]:
+            return Plan((Change(ledger.facts.get(ACTIVE), Fact(ACTIVE, json.dumps(active))),), None)
+
+        agent.books.transact(remember)
+        agent.set_active(active)
+        return agent.status()
+
+    def restart(self) -> Status:
+        status = self._agent.status()
+        self._agent.end("restart", "an operator asked for it")
+        return status
+
+    def remove(self, confirm: str) -> dict[str, Any]:
+        agent = self._ready()
+        if confirm != agent.config.agent.name:
+            raise BadRequest("to confirm the removal give the node's name", hint=f"it is {agent.config.agent.name}")
+        return agent.remove()
+
+    def _ready(self) -> Agent:
+        if not self._agent.ready:
+            raise NotReady(f"the agent is {self._agent.phase}", hint="try again shortly")
+        return self._agent

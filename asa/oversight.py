@@ -1,0 +1,205 @@
+"""What an agent shows of itself: pools, peers, transfers, holdings, health. Reads, and decides nothing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from asa.books import Books
+from asa.ledger import Ledger
+from asa.records import Given, GivenState, Promise, Taken
+from asa.reservations import state_of
+from asa.steps import Party
+from asa.threads.duty import Duty
+from asa.version import VERSION
+from asa.views import BlockView, Health, PeerView, PoolView, Problem, SeedView, Status, TransferView
+from objectives import Block, InvalidValue, Window
+from objectives.agent import MAX_POOLS, MAX_SEEDS, Announcement, PoolSummary
+from objectives.block import peak
+from objectives.holdings import AcceptedRow, EscrowRow, HeldRow, HoldingsPage, Row, SeedRow, pages_of
+
+if TYPE_CHECKING:
+    from asa.agent import Agent
+
+
+def block_view(block: Block) -> BlockView:
+    return BlockView(block.low, block.high, block.start, block.end)
+
+
+def pool_view(party: Party, ledger: Ledger, pool: str) -> PoolView:
+    """One pool, now."""
+    now = max(party.clock(), ledger.floor)
+    account = ledger.account(pool)
+    seeds = [SeedView(each.low, each.high, str(ledger.me)) for each in account.seeds.values()]
+    seeds += [SeedView(low, high, origin) for low, high, origin in party.peers.seeds(pool)]
+    held = sum(each.amount for each in account.held if each.start <= now and not each.window.passed(now))
+    free = account.free.at(now)
+    return PoolView(
+        name=pool,
+        seeded=sum(each.high - each.low for each in seeds),
+        seeds=sorted(seeds, key=lambda each: (each.low, each.origin)),
+        held=held,
+        committed=held - free,
+        free=free,
+        spare=spare(party, ledger, pool),
+        in_doubt=sum(
+            peak(each.blocks) for each in ledger.escrows.values() if each.pool == pool and each.txn not in party.talking
+        ),
+        blocks=len(account.held),
+        reservations=account.reservations,
+        problems=[f"the seeds of {one} and {other} overlap" for one, other in rivals(seeds)],
+    )
+
+
+def spare(party: Party, ledger: Ledger, pool: str) -> int:
+    """bit/s free over the whole horizon of the policy."""
+    now = max(party.clock(), ledger.floor)
+    return max(0, ledger.free(pool, Window(now, now + party.params()["horizon"])))
+
+
+def rivals(seeds: Sequence[SeedView]) -> list[tuple[str, str]]:
+    """Origins whose ranges overlap, pair by pair."""
+    found = []
+    ordered = sorted(seeds, key=lambda each: (each.low, each.high))
+    for index, seed in enumerate(ordered):
+        for other in ordered[index + 1 :]:
+            if other.low >= seed.high:
+                break
+            found.append((seed.origin, other.origin))
+    return found
+
+
+def announcement(party: Party, ledger: Ledger, sequence: int, state: str) -> Announcement:
+    """What this agent floods of itself: the pools it has most to say of."""
+    summaries = [
+        PoolSummary(
+            name,
+            spare(party, ledger, name) if state == "active" else 0,
+            tuple((each.low, each.high) for each in account.seeds.values())[:MAX_SEEDS],
+        )
+        for name, account in ledger.accounts.items()
+        if account.seeds or len(account.held)
+    ]
+    summaries.sort(key=lambda each: (not each.seeds, -each.spare, each.name))
+    return Announcement(ledger.me, sequence, state, tuple(summaries[:MAX_POOLS]))
+
+
+def peer_views(party: Party) -> list[PeerView]:
+    now = party.ticks()
+    everyone = party.peers.everyone()
+    good = {party.peers.good(now, pool) for pool in party.peers.pools()}
+    return [
+        PeerView(
+            node=str(each.node),
+            locator=each.locator,
+            pools=each.spare,
+            heard_s=None if each.heard is None else round(now - each.heard, 1),
+            good=each.node in good,
+            failures=each.failures,
+            backoff_s=round(max(0.0, each.not_before - now), 1),
+        )
+        for each in everyone
+    ]
+
+
+def transfer_view(party: Party, record: Given | Taken | Promise) -> TransferView:
+    if isinstance(record, Promise):
+        block = BlockView(0, record.rate, record.window.start, record.window.end)
+        return TransferView(
+            record.txn.hex(), "held", record.pool, str(record.peer), record.rate, [block], "held", False, record.until,
+            "kept after a dry run, until the time given",
+        )  # fmt: skip
+    given = isinstance(record, Given)
+    in_doubt = given and record.state is GivenState.ESCROW and record.txn not in party.talking
+    note = "the requester is asked what became of it" if in_doubt else ""
+    return TransferView(
+        record.txn.hex(), "given" if given else "taken", record.pool, str(record.peer), peak(record.blocks),
+        [block_view(each) for each in record.blocks], str(record.state), in_doubt, record.at, note,
+    )  # fmt: skip
+
+
+def transfer_views(party: Party, ledger: Ledger, in_doubt: bool) -> list[TransferView]:
+    records: list[Given | Taken | Promise] = [*ledger.given.values(), *ledger.taken.values(), *ledger.promises.values()]
+    views = [transfer_view(party, each) for each in records]
+    return sorted((each for each in views if each.in_doubt or not in_doubt), key=lambda each: (each.at, each.txn))
+
+
+def holdings(ledger: Ledger) -> list[HoldingsPage]:
+    """Everything an auditor needs, as it is at this moment."""
+    rows: list[Row] = []
+    for pool, account in ledger.accounts.items():
+        rows += [SeedRow(pool, each.low, each.high) for each in account.seeds.values()]
+        rows += [HeldRow(pool, each) for each in account.held if not each.window.passed(ledger.floor)]
+    for given in ledger.escrows.values():
+        rows += [EscrowRow(given.pool, each, given.txn, given.peer) for each in given.blocks]
+    rows += [
+        AcceptedRow(each.txn, each.peer) for each in ledger.taken.values() if each.state in ("accepted", "confirmed")
+    ]
+    known = [each.node for each in ledger.contacts.values()]
+    try:
+        return pages_of(ledger.me, ledger.version, rows, known)
+    except InvalidValue:
+        # Too fragmented to be reported whole: one page too few shows as such at the auditor.
+        return pages_of(ledger.me, ledger.version, rows[:1], known)
+
+
+def health(
+    status: str,
+    ready: bool,
+    node: str,
+    version: str,
+    books: Books,
+    duties: Sequence[Duty],
+    problems: Callable[[], list[Problem]],
+) -> Health:
+    return Health(
+        status=status,
+        ready=ready and not books.failed,
+        node=node,
+        version=version,
+        problems=problems(),
+        threads={each.name: each.state() for each in duties},
+        sqlite=sqlite3.sqlite_version,
+    )
+
+
+def status(agent: Agent) -> Status:
+    """Everything at a glance."""
+    party = agent.party
+    known = party.peers.pools()
+    now = party.clock()
+
+    def look(ledger: Ledger) -> tuple[list[PoolView], int, int]:
+        pools = [pool_view(party, ledger, each) for each in sorted({*ledger.accounts, *known})]
+        doubtful = sum(each.txn not in party.talking for each in ledger.escrows.values())
+        return pools, doubtful, live(ledger, now)
+
+    pools, doubtful, reservations = agent.books.read(look)
+    node = agent.node
+    return Status(
+        node=party.me.name,
+        instance=party.me.instance,
+        mode=agent.config.agent.mode,
+        state="operational" if agent.active and agent.ready else "instantiated",
+        version=VERSION,
+        pid=os.getpid(),
+        started=agent.started,
+        uptime_s=now - agent.started,
+        substrate=agent.config.grasp.substrate,
+        secure=False,
+        grasp_port=node.port if node.running else 0,
+        interfaces=[each.name for each in node.interfaces] if node.running else [],
+        health=agent.health(),
+        pools=pools,
+        peers=len(party.peers.everyone()),
+        transfers_in_doubt=doubtful,
+        reservations=reservations,
+        params_serial=party.params().serial,
+    )
+
+
+def live(ledger: Ledger, now: int) -> int:
+    """How many reservations are pending or active."""
+    return sum(state_of(each, now) in ("pending", "active") for each in ledger.reservations.values())

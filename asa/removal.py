@@ -1,0 +1,112 @@
+"""The end of an agent's life: what it holds goes to its peers, and only then its state is purged (RFC 9222 §6.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from asa import oversight
+from asa.asking import confirm, hand_over
+from asa.errors import AsaError, Conflict
+from asa.ledger import Ledger
+from asa.records import TakenState
+from asa.steps import Broken, Refused
+from objectives import Block, NodeId
+from objectives.resource import MAX_TXNS
+
+if TYPE_CHECKING:
+    from asa.agent import Agent
+
+MOST_BLOCKS: Final = 64
+"""In one transfer."""
+
+
+def hand_everything_over(agent: Agent) -> dict[str, Any]:
+    """Give every block to a peer. Raises Conflict, with what stands in the way, if anything is left.
+
+    The agent is deactivated first and stays so if it fails; nothing is lost then, and it can be tried again.
+    """
+    agent.set_active(False)
+    _check(agent)
+    moved = 0
+    for pool in agent.books.read(lambda ledger: list(ledger.accounts)):
+        moved += _empty(agent, pool)
+    _forget_taken(agent)
+    left = agent.books.read(_left)
+    if left:
+        raise Conflict(
+            "the agent still has what nobody took or what is not settled",
+            hint="see details; try again when its peers are up",
+            details={"left": left},
+        )
+    return {"removed": True, "node": str(agent.party.me), "blocks_handed_over": moved}
+
+
+def _check(agent: Agent) -> None:
+    now = agent.party.clock()
+    live = agent.books.read(lambda ledger: oversight.live(ledger, now))
+    if live:
+        raise Conflict(f"{live} reservations are pending or active here", hint="cancel them, or wait for their end")
+    seeded = agent.books.read(
+        lambda ledger: [
+            name
+            for name, account in ledger.accounts.items()
+            if account.seeds and ledger.seeded(name) != sum(each.amount for each in account.held if each.end is None)
+        ]
+    )
+    if seeded:
+        raise Conflict(
+            f"peers hold capacity this origin seeded in {', '.join(seeded)}",
+            hint="an origin leaves when all its capacity has come back; deactivate or remove the others first",
+        )
+
+
+def _empty(agent: Agent, pool: str) -> int:
+    """Hand the blocks of one pool to its origins, or else to anybody; how many were taken."""
+    if agent.books.read(lambda ledger: bool(ledger.account(pool).seeds)):
+        return 0
+    everyone = [each for each in agent.peers.everyone() if each.state == "active" and each.locator]
+    everyone.sort(key=lambda each: not each.seeds.get(pool))
+    taken = 0
+    for peer in everyone:
+        blocks = agent.books.read(lambda ledger: _living(ledger, pool))
+        while blocks:
+            part, blocks = blocks[:MOST_BLOCKS], blocks[MOST_BLOCKS:]
+            if not agent.performer.run(hand_over(agent.party, peer.node, pool, part)):
+                break
+            taken += len(part)
+    return taken
+
+
+def _living(ledger: Ledger, pool: str) -> list[Block]:
+    return [each for each in ledger.account(pool).held if not each.window.passed(ledger.floor)]
+
+
+def _forget_taken(agent: Agent) -> None:
+    """Have givers confirm what was taken from them: nobody can answer for it later."""
+    taken: dict[NodeId, list[bytes]] = {}
+
+    def look(ledger: Ledger) -> None:
+        for each in ledger.taken.values():
+            if each.state is TakenState.ACCEPTED:
+                taken.setdefault(each.peer, []).append(each.txn)
+
+    agent.books.read(look)
+    for giver, txns in taken.items():
+        for index in range(0, len(txns), MAX_TXNS):
+            try:
+                agent.performer.run(confirm(agent.party, giver, txns[index : index + MAX_TXNS]))
+            except (Refused, Broken, AsaError):
+                break
+
+
+def _left(ledger: Ledger) -> list[str]:
+    left = [
+        f"{len(living)} blocks of {pool}"
+        for pool, account in ledger.accounts.items()
+        if not account.seeds and (living := _living(ledger, pool))
+    ]
+    left += [f"a transfer in doubt to {each.peer}" for each in ledger.escrows.values()]
+    open_ = sum(each.state is TakenState.ACCEPTED for each in ledger.taken.values())
+    if open_:
+        left.append(f"{open_} transfers whose givers have not confirmed that they are closed")
+    return left[:32]
