@@ -151,10 +151,12 @@ class Agent:
         self.negotiator = MainNegotiator(
             self.asa, self.names.resource, party, performer, self.events, self._complaints, report, rng
         )
-        self.delegator = Delegator(party, performer, books, self.config.limits.negotiations, report, rng)
+        self._neighbourhood = Neighbourhood(self)
+        self.delegator = Delegator(
+            party, performer, books, self.config.limits.negotiations, self._neighbourhood.search, report, rng
+        )
         self.settler = Settler(party, performer, books, self.events, report, rng)
         collector = GarbageCollector(party, books, self.events, report, rng)
-        self._neighbourhood = Neighbourhood(self)
         watched = [self.flooder, self.synchronizer, self.negotiator, self.delegator, self.settler, collector]
         self.duties = [*watched, Monitor(watched, report, lambda why: self.end("fatal", why), rng)]
 

@@ -97,11 +97,20 @@ def _serve_give(party: Party, give: Give) -> Steps[None]:
     try:
         yield Transact(lambda ledger: transfer.receive(ledger, party.clock(), give, party.seeds(ledger, give.pool)))
     except Declined as error:
+        if error.code == "not-me":
+            # Whoever it is meant for may have it already; its giver must not take a decline of ours for an answer.
+            raise Broken(error.reason) from None
         # On disk before it is said, so that a replay of the gift is not taken after its giver took it back.
-        yield Transact(
-            lambda ledger: transfer.refuse(ledger, party.clock(), give.txn, give.pool, give.node, give.blocks)
-        )
+        try:
+            yield Transact(
+                lambda ledger: transfer.refuse(ledger, party.clock(), give.txn, give.pool, give.node, give.blocks)
+            )
+        except AsaError as failure:
+            raise Broken(failure.message) from None
         yield Deny(error.reason)
+    except AsaError as error:
+        # A decline is final, and nothing is on disk yet that would make this one so: the giver has to ask.
+        raise Broken(error.message) from None
     else:
         yield Agree()
 

@@ -13,6 +13,7 @@ from asa.steps import Begin, Broken, Drop, Finish, Look, Party, Refused, Steps, 
 from asa.transfer import BadOffer, Declined
 from objectives import Block, NodeId, Window
 from objectives.block import peak, trough
+from objectives.fields import MAX_TIME
 from objectives.resource import ACCEPTED, MAX_PATIENCE_MS, Ask, Confirm, Confirmed, Give, Hold, Offer, Settle, Settled
 
 MOST_PEERS: Final = 8
@@ -50,7 +51,7 @@ def obtain(party: Party, need: Need) -> Steps[Obtained]:
     asked = {party.me.name, *need.path}
     while got.rate < need.rate and len(got.grants) + len(got.refusals) < MOST_PEERS:
         left_ms = int((need.until - party.ticks()) * 1000)
-        if left_ms <= 0:
+        if left_ms <= 0 or need.window.passed(party.clock()):
             got.refusals.append("no time is left")
             break
         missing = need.rate - got.rate
@@ -58,10 +59,7 @@ def obtain(party: Party, need: Need) -> Steps[Obtained]:
         if peer is None:
             break
         asked.add(peer.name)
-        ask = Ask(
-            party.txn(), party.me, need.pool, missing, min(missing, party.params()["least_grant"]), need.window.start,
-            need.window.end, party.clock(), need.urgent, min(left_ms, MAX_PATIENCE_MS), need.path,
-        )  # fmt: skip
+        ask = _ask_for(party, need, missing, left_ms)
         try:
             blocks = yield from ask_one(party, peer, ask, left_ms)
         except (Refused, Declined) as error:
@@ -71,7 +69,9 @@ def obtain(party: Party, need: Need) -> Steps[Obtained]:
             party.peers.failed(party.ticks(), peer)
             got.refusals.append(f"{peer.name}: {error}")
         else:
-            amount = trough(blocks, Window(max(need.window.start, party.clock()), need.window.end))
+            # Of a window that passed while the answer was on its way nothing is left to count.
+            left = need.window.overlap(Window(party.clock(), None))
+            amount = trough(blocks, left) if left is not None else 0
             party.peers.granted(party.ticks(), peer, need.pool, peak(blocks))
             got.rate += amount
             got.grants.append((peer, blocks))
@@ -117,14 +117,45 @@ def ask_one(party: Party, peer: NodeId, ask: Ask, patience_ms: int) -> Steps[tup
     return taken
 
 
-def try_out(party: Party, peer: NodeId, ask: Ask, patience_ms: int) -> Steps[Hold]:
-    """A dry run: what would be granted, kept for a while for a live run that names it. Raises Refused, Broken."""
+def try_out(party: Party, peer: NodeId, ask: Ask, patience_ms: int, keep: bool = True) -> Steps[Hold]:
+    """A dry run: what would be granted. ``keep`` it for a live run that names it, or let it go at once.
+
+    Raises Refused, Broken.
+    """
     answer = yield Begin(peer, ask, dry=True, patience_ms=patience_ms)
     if not isinstance(answer, Hold) or answer.txn != ask.txn or not ask.least <= answer.rate <= ask.rate:
         yield Finish(False, "bad-offer: not what was asked for")
         raise Refused("bad-offer: not what was asked for")
-    yield Finish(True)
+    yield Finish(keep, "" if keep else "asked: only to know")
     return answer
+
+
+def probe(party: Party, need: Need) -> Steps[int]:
+    """bit/s peers would grant of a need now, up to its rate; by dry runs, of which nothing is kept."""
+    asked = {party.me.name}
+    found = 0
+    while found < need.rate and len(asked) <= MOST_PEERS:
+        left_ms = int((need.until - party.ticks()) * 1000)
+        peer = party.peers.choose(party.ticks(), need.pool, need.rate - found, asked) if left_ms > 0 else None
+        if peer is None:
+            break
+        asked.add(peer.name)
+        try:
+            held = yield from try_out(party, peer, _ask_for(party, need, need.rate - found, left_ms), left_ms, False)
+        except Refused:
+            continue
+        except Broken:
+            party.peers.failed(party.ticks(), peer)
+            continue
+        found += held.rate
+    return found
+
+
+def _ask_for(party: Party, need: Need, rate: int, left_ms: int) -> Ask:
+    return Ask(
+        party.txn(), party.me, need.pool, rate, min(rate, party.params()["least_grant"]), need.window.start,
+        need.window.end, party.clock(), need.urgent, min(left_ms, MAX_PATIENCE_MS), need.path,
+    )  # fmt: skip
 
 
 def reserve(
@@ -176,7 +207,8 @@ def _from(window: Window, now: int) -> Window:
 
 def guarded(window: Window, guard: int, now: int) -> Window:
     """With a guard on both sides, so that clocks that differ a little never use a bit/s twice."""
-    return Window(min(window.start, max(now, window.start - guard)), None if window.end is None else window.end + guard)
+    end = None if window.end is None else min(window.end + guard, MAX_TIME)
+    return Window(min(window.start, max(now, window.start - guard)), end)
 
 
 def hand_over(party: Party, peer: NodeId, pool: str, blocks: Sequence[Block]) -> Steps[bool]:

@@ -11,15 +11,19 @@ from asa.ledger import Ledger
 from asa.performer import text_of
 from asa.records import Change, Contact, Plan
 from asa.views import SeedView
-from grasp import TaggedObjective
+from grasp import GraspError, Objective, TaggedObjective
 from objectives import InvalidValue
 from objectives.agent import Announcement, announcement_from_value
+from objectives.holdings import page_from_value
 
 if TYPE_CHECKING:
     from asa.agent import Agent
 
 NAMESAKE: Final = "namesake"
 RIVALS: Final = "seeds-overlap"
+SEARCH_S: Final = 5.0
+SEARCH_MS: Final = 1_000
+MOST_FOUND: Final = 4
 
 
 class Neighbourhood:
@@ -27,6 +31,7 @@ class Neighbourhood:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        self._next_search = 0.0
 
     def listen(self) -> None:
         """Also take in what was flooded before."""
@@ -36,6 +41,25 @@ class Neighbourhood:
         for name, take in (agent.names.agent, self._announced), (agent.names.params, self._params):
             for tagged in agent.asa.floods(name):
                 take(tagged)
+
+    def search(self) -> None:
+        """Discover peers (RFC 9222 App. C), for as long as none has been heard; at most once in SEARCH_S."""
+        agent, now = self._agent, time.monotonic()
+        if now < self._next_search:
+            return
+        self._next_search = now + SEARCH_S * agent.party.rng.uniform(0.5, 1.5)
+        name = agent.names.holdings
+        try:
+            for found in agent.asa.discover(
+                Objective.synchronization(name), SEARCH_MS, count=MOST_FOUND, minimum_ttl=0
+            ):
+                where = text_of(found.locator, found.interface)
+                if where:
+                    agent.peers.remember(
+                        page_from_value(agent.asa.synchronize(name, found, SEARCH_MS).value).node, where
+                    )
+        except (GraspError, InvalidValue):
+            pass
 
     def _params(self, tagged: TaggedObjective) -> None:
         try:

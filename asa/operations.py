@@ -179,6 +179,7 @@ class Operations:
         end: int | None = None,
         rate: int | None = None,
         duration: int | None = None,
+        patience_ms: int = 0,
     ) -> Availability:
         party, now = self._agent.party, self._agent.party.clock()
         known = party.peers.pools()
@@ -201,9 +202,15 @@ class Operations:
                 steps=free.steps(begin, window.end, STEPS),
                 earliest=free.earliest(rate, length, begin) if rate is not None else None,
                 peers_spare=party.peers.spare(pool),
+                obtainable=None,
             )
 
-        return self._agent.books.read(look)
+        found = self._agent.books.read(look)
+        if patience_ms <= 0 or not self._agent.ready or not party.active():
+            return found
+        missing = party.peers.spare(pool) if rate is None else max(0, rate - found.free)
+        asked = self._agent.delegator.probe(pool, missing, window, patience_ms / 1000) if missing else 0
+        return replace(found, obtainable=asked)
 
     # Pools, peers, transfers.
 

@@ -192,6 +192,9 @@ class _Scene:
 
     def close(self) -> None:
         self._leave_outgoing()
+        if self._incoming is not None:
+            # GRASP declines what its handler leaves open, and a decline would be taken for a decision.
+            _drop(self._incoming)
 
 
 def _drop(session: Negotiation) -> None:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from asa.errors import BadRequest, BadWindow, Conflict, Ended, KeyReused, Short, UnknownPool, UnknownReservation
 from asa.ledger import Ledger
-from asa.records import Change, Once, Plan, Reservation, ReservationState, made
+from asa.records import Change, Given, Once, Plan, Reservation, ReservationState, made
 from asa.views import Offer, Page, Refusal, ReservationView, Shortage
 from objectives import InvalidValue, Window
 from objectives.block import before, earlier
@@ -243,18 +243,17 @@ def need(ledger: Ledger, pool: str, rate: int, window: Window) -> tuple[int, Win
     return max(each.missing for each in gaps), Window(gaps[0].start, end)
 
 
-def elapsed(ledger: Ledger, now: int, params: Params, most: int = 512) -> Plan[int]:
+def elapsed(ledger: Ledger, now: int, params: Params, most: int = 512) -> Plan[list[Given]]:
     """The garbage collector's: reservations nobody may look at any more, and idempotency keys."""
     changes: list[Change] = []
     for reservation in ledger.reservations.values():
-        if len(changes) >= most:
-            break
         over = reservation.changed if reservation.state is ReservationState.CANCELLED else reservation.window.end
         if over is not None and over + params["history"] <= now and over <= ledger.floor:
             changes.append(Change(reservation, None))
-    count = len(changes)
-    changes += [Change(each, None) for each in ledger.onces.values() if each.at + KEY_S <= now][:most]
-    return Plan(tuple(changes), count)
+            if len(changes) >= most:
+                break
+    changes += [Change(each, None) for each in ledger.onces.values() if each.at + KEY_S <= now]
+    return Plan(tuple(changes[:most]), [])
 
 
 def _with(

@@ -63,7 +63,10 @@ class Service(Protocol):
         end: int | None = None,
         rate: int | None = None,
         duration: int | None = None,
-    ) -> Availability: ...
+        patience_ms: int = 0,
+    ) -> Availability:
+        """What is free here, and with patience what peers would add to it (for ``rate``, or all they would grant)."""
+        ...
 
     def pools(self) -> list[PoolView]: ...
 

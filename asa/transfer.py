@@ -102,11 +102,11 @@ def release(ledger: Ledger, txn: bytes) -> Plan[None]:
 
 def push(ledger: Ledger, now: int, txn: bytes, peer: NodeId, pool: str, blocks: Sequence[Block]) -> Plan[Give]:
     """Put blocks into escrow to hand them over unasked. Raises Conflict if they are promised to somebody."""
-    for block in blocks:
-        if ledger.free(pool, block.window) < peak(each for each in blocks if each.overlaps(block)):
-            raise Conflict(f"{pool}: {block} is promised to consumers")
+    for window in _pieces(blocks):
+        if ledger.free(pool, window) < sum(each.amount for each in blocks if each.window.covers(window)):
+            raise Conflict(f"{pool}: what is to be handed over in {window} is promised to consumers")
     given = Given(txn, pool, peer, tuple(blocks), GivenState.ESCROW, now)
-    return Plan((*_out(ledger, pool, blocks), *made(given)), Give(txn, ledger.me, pool, tuple(blocks), now))
+    return Plan((*_out(ledger, pool, blocks), *made(given)), Give(txn, ledger.me, peer, pool, tuple(blocks), now))
 
 
 def close(ledger: Ledger, now: int, txn: bytes) -> Plan[None]:
@@ -168,9 +168,8 @@ def answer(ledger: Ledger, now: int, settle: Settle) -> Plan[str]:
     taken = ledger.taken.get(settle.txn)
     if taken is None:
         return Plan(refuse(ledger, now, settle.txn, settle.pool, settle.node, settle.blocks).changes, NEVER)
-    if taken.peer != settle.node:
-        raise Declined("not-yours", "the transaction is another giver's")
-    if taken.state is TakenState.REFUSED:
+    if taken.state is TakenState.REFUSED or taken.peer != settle.node:
+        # Under one transaction blocks come from one giver: what another has in escrow for it never will be taken.
         return Plan((), NEVER)
     if taken.pool != settle.pool or set(taken.blocks) != set(settle.blocks):
         raise Declined("bad-value", "the blocks are not those accepted under the transaction")
@@ -178,10 +177,20 @@ def answer(ledger: Ledger, now: int, settle: Settle) -> Plan[str]:
 
 
 def receive(ledger: Ledger, now: int, give: Give, seeds: Sequence[tuple[int, int]] | None = None) -> Plan[None]:
-    """Take blocks handed over unasked. Raises Declined; a replay changes nothing."""
+    """Take blocks handed over unasked. Raises Declined; a replay changes nothing.
+
+    Gifts that were taken stay so when they come again: to decline would have the giver take them back.
+    """
+    if give.of != ledger.me:
+        raise Declined("not-me", f"this is {ledger.me}, not {give.of}")
+    taken = ledger.taken.get(give.txn)
+    if taken is not None:
+        if taken.state is TakenState.REFUSED or (taken.peer, taken.pool) != (give.node, give.pool):
+            raise Declined("replay", "the transaction is known")
+        if set(taken.blocks) != set(give.blocks):
+            raise Declined("bad-value", "the blocks are not those accepted under the transaction")
+        return Plan((), None)
     _check_fresh(now, give.at)
-    if give.txn in ledger.taken:
-        raise Declined("replay", "the transaction is known")
     _check_new(ledger, give.pool, give.blocks, give.node, seeds)
     taken = Taken(give.txn, give.pool, give.node, give.blocks, TakenState.ACCEPTED, now)
     return Plan((*made(taken), *made(*(Held(give.pool, each) for each in give.blocks))), None)
@@ -247,6 +256,15 @@ def _end(ledger: Ledger, now: int, txn: bytes, state: GivenState) -> Plan[None]:
 def _out(ledger: Ledger, pool: str, parts: Sequence[Block]) -> tuple[Change, ...]:
     gone, left = ledger.account(pool).held.taking(parts)
     return (*removed(Held(pool, each) for each in gone), *made(*(Held(pool, each) for each in left)))
+
+
+def _pieces(blocks: Sequence[Block]) -> list[Window]:
+    """The windows between the instants at which a block begins or ends; the last is for ever if a block is."""
+    times = sorted({each.start for each in blocks} | {each.end for each in blocks if each.end is not None})
+    windows = [Window(start, end) for start, end in zip(times, times[1:], strict=False)]
+    if any(each.end is None for each in blocks):
+        windows.append(Window(times[-1], None))
+    return windows
 
 
 def _live(ledger: Ledger, window: Window) -> Window:

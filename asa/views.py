@@ -94,7 +94,9 @@ class Availability:
     earliest: int | None
     """If a rate and a duration were asked for: the earliest start here, None if there is none."""
     peers_spare: int
-    """What peers last said they could spare; what they really grant is known only by asking."""
+    """bit/s: what peers last said they could spare."""
+    obtainable: int | None
+    """bit/s: what peers would grant over the window, on top of ``free``; None if they were not asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,11 +106,12 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Give:
-    """Blocks handed over unasked, in escrow for the transaction: surplus, or all of an agent that leaves."""
+    """Blocks handed over unasked to ``of``, in escrow for the transaction: surplus, or all of an agent that leaves."""
 
     op: ClassVar[str] = "give"
     txn: bytes
     node: NodeId
+    of: NodeId
     pool: str
     blocks: tuple[Block, ...]
     at: int
@@ -122,7 +123,7 @@ class Give:
 
     def to_value(self) -> dict[str, Any]:
         return {
-            "op": self.op, "txn": self.txn, "node": str(self.node), "pool": self.pool,
+            "op": self.op, "txn": self.txn, "node": str(self.node), "of": str(self.of), "pool": self.pool,
             "blocks": [each.to_item() for each in self.blocks], "at": self.at,
         }  # fmt: skip
 
@@ -245,7 +246,9 @@ def _ask(fields: Fields) -> Ask:
 
 _REQUESTS: Final[dict[str, Callable[[Fields], Request]]] = {
     Ask.op: _ask,
-    Give.op: lambda f: Give(_txn(f), _node(f), f.name("pool"), _blocks(f), f.integer("at", 0, MAX_TIME)),
+    Give.op: lambda f: Give(
+        _txn(f), _node(f), _node(f, "of"), f.name("pool"), _blocks(f), f.integer("at", 0, MAX_TIME)
+    ),
     Settle.op: lambda f: Settle(_txn(f), _node(f), _node(f, "of"), f.name("pool"), _blocks(f)),
     Confirm.op: lambda f: Confirm(_node(f), _node(f, "of"), f.items("txns", MAX_TXNS, _read_txn)),
 }

@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 
 from asa import reservations
-from asa.asking import Need, hand_over, obtain
+from asa.asking import Need, hand_over, obtain, probe
 from asa.asking import reserve as reserve_steps
 from asa.books import Books
 from asa.errors import Busy, Short
@@ -23,13 +23,18 @@ from objectives import Block, NodeId, Window
 
 PATIENCE_S: Final = 10.0
 FIRST_S: Final = 1.0
+FAILED: Final = 3
+"""Sessions failed in a row that make a peer count as gone (RFC 9222 §8)."""
 LONGEST_S: Final = 120.0
 MOST_BLOCKS: Final = 64
 """Handed over in one transfer."""
 
 
 class Delegator(Duty):
-    """``most`` consumers' needs are taken to peers at once; one more waits for its turn within its patience."""
+    """``most`` consumers' needs are taken to peers at once; one more waits for its turn within its patience.
+
+    ``search`` looks for peers when none is known.
+    """
 
     name = "delegator"
     limit = 300.0
@@ -40,6 +45,7 @@ class Delegator(Duty):
         performer: Performer,
         books: Books,
         most: int,
+        search: Callable[[], None],
         report: Callable[[str, str], None],
         rng: Random,
     ) -> None:
@@ -47,6 +53,7 @@ class Delegator(Duty):
         self._party = party
         self._performer = performer
         self._books = books
+        self._search = search
         self._turns = threading.BoundedSemaphore(most)
         self._waits: dict[str, float] = {}
         self._next: dict[str, float] = {}
@@ -74,6 +81,12 @@ class Delegator(Duty):
             need = Need(pool, rate, window, until, urgent=True)
             return self._performer.run(obtain(self._party, need)).rate
 
+    def probe(self, pool: str, rate: int, window: Window, patience_s: float) -> int:
+        """bit/s peers would grant; nothing is kept of it. Raises Busy."""
+        until = time.monotonic() + patience_s
+        with self._turn(until):
+            return self._performer.run(probe(self._party, Need(pool, rate, window, until, urgent=True)))
+
     @contextmanager
     def _turn(self, until: float) -> Iterator[None]:
         if not self._turns.acquire(timeout=max(0.0, until - time.monotonic())):
@@ -88,6 +101,8 @@ class Delegator(Duty):
     def turn(self) -> float | None:
         if not self._party.active():
             return None
+        if not any(each.state == "active" and each.failures < FAILED for each in self._party.peers.everyone()):
+            self._search()
         pools = self._books.read(lambda ledger: list(ledger.accounts)) + sorted(self._party.peers.pools())
         for pool in dict.fromkeys(pools):
             if time.monotonic() < self._next.get(pool, 0.0):

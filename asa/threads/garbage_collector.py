@@ -10,7 +10,7 @@ from asa import reservations, transfer
 from asa.books import Books
 from asa.events import EventLog
 from asa.ledger import Ledger
-from asa.records import Held, Plan, made, removed
+from asa.records import Given, Held, Plan, made, removed
 from asa.steps import Party
 from asa.threads.duty import Duty
 
@@ -33,15 +33,26 @@ class GarbageCollector(Duty):
     def turn(self) -> float | None:
         now = self._party.clock()
         self._books.read(lambda ledger: ledger.advance(now))
-        for given in self._books.transact(lambda ledger: transfer.elapsed(ledger, now, MOST)):
-            self._events.tell("transfer-lapsed", f"the window of a transfer to {given.peer.name} has passed")
-        while (
-            self._books.transact(lambda ledger: reservations.elapsed(ledger, now, self._party.params(), MOST)) == MOST
-        ):
-            pass
+        params = self._party.params()
+        self._all(lambda ledger: transfer.elapsed(ledger, now, MOST))
+        self._all(lambda ledger: reservations.elapsed(ledger, now, params, MOST))
         for pool in self._books.read(lambda ledger: list(ledger.accounts)):
             self._books.transact(lambda ledger, pool=pool: tidied(ledger, pool))  # type: ignore[misc]
         return None
+
+    def _all(self, rule: Callable[[Ledger], Plan[list[Given]]]) -> None:
+        """Again and again, until a transaction finds less than it may change."""
+        made = MOST
+
+        def counted(ledger: Ledger) -> Plan[list[Given]]:
+            nonlocal made
+            plan = rule(ledger)
+            made = len(plan.changes)
+            return plan
+
+        while made >= MOST and not self.stopping:
+            for given in self._books.transact(counted):
+                self._events.tell("transfer-lapsed", f"the window of a transfer to {given.peer.name} has passed")
 
 
 def tidied(ledger: Ledger, pool: str) -> Plan[int]:
