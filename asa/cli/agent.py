@@ -1,0 +1,122 @@
+"""The agent a command talks to, asked over its HTTP API."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from asa.cli.arguments import DEFAULT_TIMEOUT, UsageError
+from asa.cli.shapes import BadAnswer
+from asa.errors import AsaError, Unreachable
+
+if TYPE_CHECKING:
+    from asa.northbound.client import Client
+
+PAGE = 1_000
+"""Items asked for at a time: the most the API gives."""
+
+
+def lost(error: AsaError) -> bool:
+    """Whether there was no answer: an error that an agent answered with brings the code the agent gave it along."""
+    return isinstance(error, Unreachable) and "code" not in vars(error)
+
+
+class Agent:
+    """Connects when it is first asked. Every call raises AsaError: the agent's own, or that there is none."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self._patience_s = getattr(arguments, "patience", 0) / 1000
+
+    @cached_property
+    def client(self) -> Client:
+        # Not before it is needed: checking a configuration or printing a completion asks nobody.
+        from asa.northbound.client import Client
+
+        arguments = self._arguments
+        address = f"unix:{arguments.socket}" if arguments.tcp is None else _endpoint(arguments.tcp)
+        token = None if arguments.token_file is None else _token(arguments.token_file)
+        return Client(address, token=token, timeout=arguments.timeout + self._patience_s)
+
+    def _ask(self, method: str, path: tuple[str, ...], **given: Any) -> Any:
+        try:
+            return self.client.request(method, _path(path), **given)
+        except OSError as error:
+            raise Unreachable(f"the agent cannot be reached: {error.strerror or error}") from error
+
+    def get(self, *path: str, **query: Any) -> Any:
+        """``query`` values that are None are left out."""
+        return self._ask("GET", path, query=query)
+
+    def post(self, *path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+        return self._ask("POST", path, body=body, headers=headers)
+
+    def patch(self, *path: str, body: Any) -> Any:
+        return self._ask("PATCH", path, body=body)
+
+    def delete(self, *path: str) -> Any:
+        return self._ask("DELETE", path)
+
+    def pages(self, **query: Any) -> dict[str, Any]:
+        """All reservations that fit, as one page with nothing behind it."""
+        found: list[Any] = []
+        after: str | None = None
+        while True:
+            page = self.get("reservations", **query, after=after, limit=PAGE)
+            if not isinstance(page, dict) or not isinstance(page.get("reservations"), list):
+                raise BadAnswer("the agent's answer is no page of reservations")
+            found += page["reservations"]
+            following = page.get("next")
+            if following is None:
+                return page | {"reservations": found, "next": None}
+            if not isinstance(following, str) or following == after:
+                raise BadAnswer("the agent's pages do not go on")
+            after = following
+
+    def stream(self, after: int) -> Iterator[Any]:
+        """Events as they happen, until the agent ends."""
+        from http.client import HTTPException
+
+        try:
+            yield from self.client.events(after)
+        except (OSError, ValueError, HTTPException) as error:
+            raise Unreachable(f"the stream of events broke: {error}") from error
+
+    def command(self, *words: str) -> str:
+        """A command for the same agent, ready to be pasted into a shell."""
+        arguments = self._arguments
+        where: list[str] = []
+        if arguments.tcp is not None:
+            where += ["--tcp", _endpoint(arguments.tcp), "--token-file", arguments.token_file]
+        elif arguments.chosen_socket is not None:
+            where += ["--socket", arguments.chosen_socket]
+        if arguments.timeout != DEFAULT_TIMEOUT:
+            where += ["--timeout", f"{round(arguments.timeout * 1000)}ms"]
+        return shlex.join(["asa", *words, *where])
+
+
+def _endpoint(tcp: tuple[str, int]) -> str:
+    host, port = tcp
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _path(segments: tuple[str, ...]) -> str:
+    # "." and ".." would be taken for steps in the path.
+    quoted = [quote(each, safe="") for each in segments]
+    return "/v1/" + "/".join(each.replace(".", "%2E") if set(each) == {"."} else each for each in quoted)
+
+
+def _token(file: str) -> str:
+    try:
+        found = Path(file).read_text("ascii").strip()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not ASCII text"
+        raise UsageError(f"--token-file {file}: {why}", hint="the file the agent's configuration names") from None
+    if not found or not found.isprintable() or " " in found:
+        raise UsageError(f"--token-file {file}: no token in it", hint="one line of printable characters")
+    return found

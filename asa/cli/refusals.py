@@ -1,0 +1,55 @@
+"""A refusal for lack of capacity, explained: which windows fall short, by how much, and what would fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Final
+
+from asa.cli.interrupts import Failed
+from asa.cli.output import safe
+from asa.cli.shapes import BadAnswer, shaped
+from asa.errors import Short
+from asa.quantities import format_rate, format_time
+from asa.views import Offer, Refusal
+
+_SHOWN: Final = 10
+"""Windows, and peers, listed; more are counted."""
+
+_OFFERS: Final = (("lower_rate", "less"), ("later_start", "later"), ("shorter", "shorter"))
+
+
+def refused(
+    error: Short,
+    what: str,
+    command: Callable[[Offer], str],
+    fitting: Collection[str] = ("lower_rate", "later_start", "shorter"),
+) -> Failed:
+    """``error`` for people: ``what`` was refused, why, and the offers among ``fitting`` as a ``command`` to paste."""
+    text = _explained(error, command, fitting)
+    return Failed(error, text=text, said=f"refused: {what}" if text else "")
+
+
+def _explained(error: Short, command: Callable[[Offer], str], fitting: Collection[str]) -> str:
+    try:
+        refusal = shaped(Refusal, error.details)
+    except BadAnswer:
+        # The message says what happened already.
+        return ""
+    lines = []
+    for each in refusal.shortages[:_SHOWN]:
+        window = f"from {format_time(each.start)} until {format_time(each.end)}"
+        lines.append(f"  short of {format_rate(each.missing)} {window}")
+    if len(refusal.shortages) > _SHOWN:
+        lines.append(f"  and in {len(refusal.shortages) - _SHOWN} more windows")
+    if refusal.peers_asked:
+        lines.append("peers asked:")
+        lines += [f"  {safe(each, 200)}" for each in refusal.peers_asked[:_SHOWN]]
+        if len(refusal.peers_asked) > _SHOWN:
+            lines.append(f"  and {len(refusal.peers_asked) - _SHOWN} more")
+    offers = [(word, getattr(refusal, name)) for name, word in _OFFERS if name in fitting]
+    rows = [[f"  {word}", command(offer)] for word, offer in offers if offer is not None]
+    if rows:
+        lines.append("what would fit now:")
+        width = max(len(word) for word, _ in rows)
+        lines += [f"{word.ljust(width)}  {safe(text)}" for word, text in rows]
+    return "\n".join(lines)

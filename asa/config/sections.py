@@ -1,0 +1,218 @@
+"""The sections of the mandate as frozen dataclasses, and how their problems are told. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from asa.config.values import (
+    Read,
+    Wrong,
+    a_boolean,
+    a_choice,
+    a_group,
+    a_loopback_endpoint,
+    a_mode,
+    a_mode_made,
+    a_name,
+    a_path,
+    a_rate,
+    a_routed_address,
+    a_socket_path,
+    an_integer,
+    an_objective_prefix,
+    an_optional,
+    interface_names,
+)
+from asa.errors import BadConfig
+from objectives.fields import MAX_RATE
+
+Rules = Mapping[str, Read]
+
+
+class Problems:
+    """What is wrong, in the order of the file: JSON-ready."""
+
+    def __init__(self) -> None:
+        self.found: list[dict[str, str]] = []
+
+    def add(self, key: str, wrong: str, allowed: str = "") -> None:
+        self.found.append({"key": key, "problem": wrong, "allowed": allowed})
+
+    def reading(self, key: str, read: Read, value: Any) -> Any:
+        """What ``read`` makes of ``value``; None, and a problem, if it refuses it."""
+        try:
+            return read(value)
+        except Wrong as error:
+            self.add(key, error.wrong, error.allowed)
+            return None
+
+    def raise_any(self, source: str) -> None:
+        if not self.found:
+            return
+        count = "one problem" if len(self.found) == 1 else f"{len(self.found)} problems"
+        listed = "; ".join(problem_text(each) for each in self.found)
+        raise BadConfig(
+            f"{source}: {count}: {listed}", hint="see docs/configuration.md", details={"problems": self.found}
+        )
+
+
+def problem_text(problem: Mapping[str, str]) -> str:
+    """One of ``details["problems"]`` of a :class:`BadConfig` in a line."""
+    text = f"{problem['key']} {problem['problem']}".strip()
+    return f"{text}; allowed: {problem['allowed']}" if problem["allowed"] else text
+
+
+class Section:
+    """Checked when made, like what is read; raises :class:`BadConfig`."""
+
+    RULES: ClassVar[Rules] = {}
+    """What each field may be in TOML."""
+    MADE: ClassVar[Rules] = {}
+    """What a field may be once it was read, where the rule does not take that."""
+
+    def __post_init__(self) -> None:
+        problems = Problems()
+        for name, rule in (dict(self.RULES) | dict(self.MADE)).items():
+            problems.reading(name, rule, getattr(self, name))
+        if not problems.found:
+            self.together(problems)
+        problems.raise_any(type(self).__name__)
+
+    def together(self, problems: Problems) -> None:
+        """What several values, each right by itself, must fulfil together."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSection(Section):
+    name: str
+    """1..63 letters, digits, ``-``, ``_``, ``.``; one of its own for each agent of the domain."""
+    mode: Literal["origin", "delegator"]
+    state_dir: Path = Path("/var/lib/asa")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    RULES: ClassVar[Rules] = {
+        "name": a_name,
+        "mode": a_choice("origin", "delegator"),
+        "state_dir": a_path,
+        "log_level": a_choice("debug", "info", "warning", "error"),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class GraspSection(Section):
+    interfaces: tuple[str, ...] | None = None
+    """None: all that can multicast."""
+    port: int = 0
+    """0: the one of the last run, or any free one."""
+    address: IPv4Address | IPv6Address | None = None
+    """The routed address peers several hops away reach this agent at; None: found by itself."""
+    ipv4: bool = False
+    objective_prefix: str = "EX1."
+    substrate: Literal["plain"] = "plain"
+
+    RULES: ClassVar[Rules] = {
+        "interfaces": an_optional(interface_names),
+        "port": an_integer(0, 65_535),
+        "address": an_optional(a_routed_address),
+        "ipv4": a_boolean,
+        "objective_prefix": an_objective_prefix,
+        "substrate": a_choice("plain"),
+    }
+
+    def together(self, problems: Problems) -> None:
+        if isinstance(self.address, IPv4Address) and not self.ipv4:
+            problems.add("address", f"is {self.address}", "an IPv4 address only together with ipv4 = true")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSection(Section):
+    socket: Path = Path("/run/asa/asa.sock")
+    socket_mode: int = 0o660
+    socket_group: str | None = None
+    """None: the group the agent runs as."""
+    tcp: tuple[str, int] | None = None
+    """A loopback address and a port; None: the socket only."""
+    token_file: Path | None = None
+    workers: int = 8
+    """Threads that answer requests; above it requests wait."""
+
+    RULES: ClassVar[Rules] = {
+        "socket": a_socket_path,
+        "socket_mode": a_mode,
+        "socket_group": an_optional(a_group),
+        "tcp": an_optional(a_loopback_endpoint),
+        "token_file": an_optional(a_path),
+        "workers": an_integer(2, 64),
+    }
+    MADE: ClassVar[Rules] = {"socket_mode": a_mode_made}
+
+    def together(self, problems: Problems) -> None:
+        if self.tcp is not None and self.token_file is None:
+            problems.add("token_file", "is missing", "a file with a token is required with tcp")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSeed(Section):
+    """Capacity an origin brings into the world, at its first start only."""
+
+    name: str
+    capacity: int
+    """bit/s."""
+    at: int | None = None
+    """bit/s on the pool's line; None: behind all that is known."""
+
+    RULES: ClassVar[Rules] = {"name": a_name, "capacity": a_rate(1), "at": an_optional(a_rate(0))}
+
+    def together(self, problems: Problems) -> None:
+        if self.at is not None and self.at + self.capacity > MAX_RATE:
+            problems.add("at", "and capacity reach too far together", f"at most {MAX_RATE} bit/s")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsSection(Section):
+    reservations: int = 200_000
+    """Live ones; one more is refused with ``busy``."""
+    peers: int = 4_096
+    """Remembered ones; the one not heard for longest makes room."""
+    negotiations: int = 8
+    """Threads that obtain capacity at once; above it requests wait within their patience."""
+    events: int = 10_000
+    """Kept for whoever asks; the oldest makes room."""
+
+    RULES: ClassVar[Rules] = {
+        "reservations": an_integer(1, 2_000_000),
+        "peers": an_integer(1, 65_536),
+        "negotiations": an_integer(1, 64),
+        "events": an_integer(100, 1_000_000),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One agent's mandate. Raises :class:`BadConfig`."""
+
+    agent: AgentSection
+    grasp: GraspSection = GraspSection()
+    api: ApiSection = ApiSection()
+    pools: tuple[PoolSeed, ...] = ()
+    limits: LimitsSection = LimitsSection()
+
+    def __post_init__(self) -> None:
+        problems = Problems()
+        pools_together(self.agent.mode, [each.name for each in self.pools], problems)
+        problems.raise_any("Config")
+
+
+def pools_together(mode: str | None, names: Sequence[str | None], problems: Problems) -> None:
+    """Which pools an agent of ``mode`` may have beside each other; None is what could not be read."""
+    if mode == "delegator" and names:
+        problems.add(
+            "pool", "is for an origin", 'mode = "origin", or no [[pool]]: a delegator gets its capacity from peers'
+        )
+    for index, name in enumerate(names):
+        if name is not None and name in names[:index]:
+            problems.add(f"pool[{index}].name", f"is {name}, as pool[{names.index(name)}] is", "each name once")

@@ -1,0 +1,415 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import FrozenInstanceError, fields
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asa.config import (
+    MAX_FILE,
+    AgentSection,
+    ApiSection,
+    Config,
+    GraspSection,
+    LimitsSection,
+    PoolSeed,
+    load,
+    parse,
+    problem_text,
+)
+from asa.errors import BadConfig
+
+ROOT = Path(__file__).parents[2]
+AGENT = '[agent]\nname = "o"\nmode = "origin"\n'
+
+
+def problems(text: str) -> dict[str, tuple[str, str]]:
+    """What is wrong with ``text``, and what is allowed, by key."""
+    with pytest.raises(BadConfig) as error:
+        parse(text, "asa.toml")
+    found = error.value.details["problems"]
+    assert json.loads(json.dumps(found)) == found
+    assert error.value.message.startswith("asa.toml")
+    assert all(problem_text(each) in error.value.message for each in found)
+    return {each["key"]: (each["problem"], each["allowed"]) for each in found}
+
+
+def test_two_keys_are_enough() -> None:
+    assert parse(AGENT, "x") == Config(AgentSection("o", "origin"))
+    config = parse('[agent]\nname = "d"\nmode = "delegator"\n', "x")
+    assert config.agent == AgentSection("d", "delegator", Path("/var/lib/asa"), "info")
+    assert config.grasp == GraspSection(None, 0, None, False, "EX1.", "plain")
+    assert config.api == ApiSection(Path("/run/asa/asa.sock"), 0o660, None, None, None, 8)
+    assert config.pools == ()
+    assert config.limits == LimitsSection(200_000, 4_096, 8, 10_000)
+
+
+def test_every_key_is_read() -> None:
+    config = parse(
+        """
+        [agent]
+        name = "o-1_x.y"
+        mode = "origin"
+        state_dir = "/srv/asa"
+        log_level = "debug"
+        [grasp]
+        interfaces = ["eth0", "wg0"]
+        port = 7017
+        address = "2001:db8::1"
+        ipv4 = true
+        objective_prefix = "example.com:bandwidth."
+        substrate = "plain"
+        [api]
+        socket = "/run/x.sock"
+        socket_mode = "0600"
+        socket_group = "users"
+        tcp = "[::1]:7180"
+        token_file = "/etc/asa/token"
+        workers = 64
+        [[pool]]
+        name = "wan"
+        capacity = "2.5Gbit"
+        at = 0
+        [[pool]]
+        name = "lan"
+        capacity = 1000
+        at = "1Mibit"
+        [limits]
+        reservations = 1
+        peers = 2
+        negotiations = 3
+        events = 100
+        """,
+        "x",
+    )
+    assert config == Config(
+        AgentSection("o-1_x.y", "origin", Path("/srv/asa"), "debug"),
+        GraspSection(("eth0", "wg0"), 7017, IPv6Address("2001:db8::1"), True, "example.com:bandwidth.", "plain"),
+        ApiSection(Path("/run/x.sock"), 0o600, "users", ("::1", 7180), Path("/etc/asa/token"), 64),
+        (PoolSeed("wan", 2_500_000_000, 0), PoolSeed("lan", 1_000, 2**20)),
+        LimitsSection(1, 2, 3, 100),
+    )
+
+
+NAMES = "1..63 letters, digits, - _ or ."
+RATES = '..9007199254740992 bit/s, as an integer or as text such as "2.5Gbit"'
+MODES = 'octal digits between quotes, such as "0660": read and write only, owner included'
+ROUTED = "an IPv6 or IPv4 address other hosts can reach: not link-local, not loopback"
+PREFIXES = '"EX0." to "EX9.", or a domain you own as in "example.com:bandwidth."'
+LOCAL = '"127.0.0.1:PORT" or "[::1]:PORT": the API is for this host only'
+LEVELS = '"debug" or "info" or "warning" or "error"'
+
+BAD: list[tuple[str, str, list[tuple[str, str]], str]] = [
+    ("agent", "name", [('""', "is ''"), ("7", "is 7"), ('"a b"', "is 'a b'"), ('"é"', "is '\\xe9'"),
+                       (f'"{"x" * 64}"', f"is '{'x' * 40}'…"), ("[]", "is a list")], NAMES),
+    ("agent", "mode", [('"Origin"', "is 'Origin'"), ("true", "is true")], '"origin" or "delegator"'),
+    ("agent", "state_dir", [('"asa"', "is 'asa'"), ('""', "is ''"), ("1", "is 1"), ('"/a\\u0000"', "is '/a\\x00'")],
+     "an absolute path"),
+    ("agent", "log_level", [('"INFO"', "is 'INFO'"), ("10", "is 10")], LEVELS),
+    ("grasp", "interfaces", [("[]", "is empty"), ('"eth0"', "is 'eth0'")], "a list of names; leave it out for all"),
+    ("grasp", "interfaces", [("[1]", "has 1"), ('["a/b"]', "has 'a/b'"), ('["0123456789abcdef"]',
+                             "has '0123456789abcdef'"), ('["a b"]', "has 'a b'"), ('[".."]', "has '..'")],
+     "names of interfaces, 1..15 characters"),
+    ("grasp", "interfaces", [('["a", "a"]', "has a name twice")], "each interface once"),
+    ("grasp", "port", [("-1", "is -1"), ("65536", "is 65536"), ('"7017"', "is '7017'"), ("true", "is true"),
+                       ("1.0", "is 1.0")], "an integer 0..65535"),
+    ("grasp", "address", [('"fe80::1"', "is 'fe80::1'"), ('"::1"', "is '::1'"), ('"ff02::13"', "is 'ff02::13'"),
+                          ('"::"', "is '::'"), ('"host"', "is 'host'"), ("5", "is '5'"), ('"127.0.0.1"',
+                          "is '127.0.0.1'"), ('"fd00::/64"', "is 'fd00::/64'")], ROUTED),
+    ("grasp", "ipv4", [("1", "is 1"), ('"yes"', "is 'yes'")], "true or false"),
+    ("grasp", "objective_prefix", [('""', "is ''"), ('"EX1"', "is 'EX1'"), ('"EX10."', "is 'EX10.'"),
+                                   ('"example:bandwidth."', "is 'example:bandwidth.'"),
+                                   ('"example.com:bandwidth"', "is 'example.com:bandwidth'"),
+                                   ('"-a.com:x."', "is '-a.com:x.'"), ('"EX1.\\n"', "is 'EX1.\\n'"), ("1", "is 1")],
+     PREFIXES),
+    ("grasp", "substrate", [('"domain"', "is 'domain'")], '"plain"'),
+    ("api", "socket", [('"asa.sock"', "is 'asa.sock'")], "an absolute path"),
+    ("api", "socket", [(f'"/{"é" * 54}"', "is 109 bytes long")], "at most 107 bytes: the kernel takes no longer one"),
+    ("api", "socket_mode", [("660", "is 660"), ("0o660", "is 432"), ('"0770"', "is '0770'"), ('"0060"', "is '0060'"),
+                            ('"0680"', "is '0680'"), ('"rw"', "is 'rw'"), ('"04660"', "is '04660'")], MODES),
+    ("api", "socket_group", [('""', "is ''"), ("100", "is 100"), ('"a b"', "is 'a b'")], "the name of a group"),
+    ("api", "tcp", [('"0.0.0.0:7180"', "is '0.0.0.0:7180'"), ('"localhost:7180"', "is 'localhost:7180'"),
+                    ('"127.0.0.1"', "is '127.0.0.1'"), ('"127.0.0.1:0"', "is '127.0.0.1:0'"),
+                    ('"127.0.0.1:65536"', "is '127.0.0.1:65536'"), ('"::1:7180"', "is '::1:7180'"), ("7180", "is 7180"),
+                    ('"[fd00::1]:7180"', "is '[fd00::1]:7180'")], LOCAL),
+    ("api", "token_file", [('"token"', "is 'token'")], "an absolute path"),
+    ("api", "workers", [("1", "is 1"), ("65", "is 65")], "an integer 2..64"),
+    ("limits", "reservations", [("0", "is 0"), ("2000001", "is 2000001")], "an integer 1..2000000"),
+    ("limits", "peers", [("0", "is 0"), ("65537", "is 65537")], "an integer 1..65536"),
+    ("limits", "negotiations", [("0", "is 0"), ("65", "is 65")], "an integer 1..64"),
+    ("limits", "events", [("99", "is 99"), ("1000001", "is 1000001")], "an integer 100..1000000"),
+]  # fmt: skip
+SINGLE = [(section, key, text, wrong, allowed) for section, key, values, allowed in BAD for text, wrong in values]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "text", "wrong", "allowed"), SINGLE, ids=[f"{each[1]}={each[2]}"[:40] for each in SINGLE]
+)
+def test_a_wrong_value_is_told_with_what_is_allowed(
+    section: str, key: str, text: str, wrong: str, allowed: str
+) -> None:
+    document: dict[str, dict[str, str]] = {"agent": {"name": '"o"', "mode": '"origin"'}}
+    document.setdefault(section, {})[key] = text
+    written = "".join(
+        f"[{name}]\n" + "".join(f"{each} = {value}\n" for each, value in values.items())
+        for name, values in document.items()
+    )
+    assert problems(written) == {f"{section}.{key}": (wrong, allowed)}
+
+
+POOLS: list[tuple[str, dict[str, tuple[str, str]]]] = [
+    ('capacity = 5', {"pool[0].name": ("is missing", "required")}),
+    ('name = "wan"', {"pool[0].capacity": ("is missing", "required")}),
+    ('name = "wan"\ncapacity = "500MB"',
+     {"pool[0].capacity": ("is '500MB': bytes are not accepted; did you mean 4Gbit?", f"1{RATES}")}),
+    ('name = "wan"\ncapacity = 0', {"pool[0].capacity": ("is 0", f"1{RATES}")}),
+    ('name = "wan"\ncapacity = 1.5', {"pool[0].capacity": ("is 1.5", f"1{RATES}")}),
+    ('name = "wan"\ncapacity = "9008Tbit"', {"pool[0].capacity": ("is '9008Tbit'", f"1{RATES}")}),
+    ('name = "wan"\ncapacity = 5\nat = -1', {"pool[0].at": ("is -1", f"0{RATES}")}),
+    ('name = "wan"\ncapacity = 5\nat = 9007199254740990',
+     {"pool[0].at": ("and capacity reach too far together", "at most 9007199254740992 bit/s")}),
+    ('name = "wan"\ncapacty = 5\ncapacity = 5',
+     {"pool[0].capacty": ("does not exist; did you mean capacity?", "name, capacity, at")}),
+    ('name = "wan"\ncapacity = 5\n[[pool]]\nname = "wan"\ncapacity = 6',
+     {"pool[1].name": ("is wan, as pool[0] is", "each name once")}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), POOLS)
+def test_a_wrong_pool_is_told(text: str, expected: dict[str, tuple[str, str]]) -> None:
+    assert problems(f"{AGENT}[[pool]]\n{text}\n") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {"agent.name": ("is missing", "required"), "agent.mode": ("is missing", "required")}),
+        (f"{AGENT}[agnt]\n", {"agnt": ("does not exist; did you mean agent?", "agent, grasp, api, limits, pool")}),
+        (f"{AGENT}[x]\n", {"x": ("does not exist", "agent, grasp, api, limits, pool")}),
+        (f"{AGENT}port = 1\n",
+         {"agent.port": ("does not exist; it belongs to [grasp]", "name, mode, state_dir, log_level")}),
+        (f"{AGENT}[limits]\nPeers = 1\n",
+         {"limits.Peers": ("does not exist; did you mean peers?", "reservations, peers, negotiations, events")}),
+        ("agent = 5\n", {"agent": ("is 5", "a section: [agent]")}),
+        (f"{AGENT}[[grasp]]\n", {"grasp": ("is a list", "a section: [grasp]")}),
+        (f"{AGENT}[pool]\n", {"pool": ("is no list of sections", "[[pool]], with two brackets, once for each pool")}),
+        ('pool = [1]\n' + AGENT,
+         {"pool": ("is no list of sections", "[[pool]], with two brackets, once for each pool")}),
+        ('[agent]\nname = "d"\nmode = "delegator"\n[[pool]]\nname = "wan"\ncapacity = 5\n',
+         {"pool": ("is for an origin", 'mode = "origin", or no [[pool]]: a delegator gets its capacity from peers')}),
+        (f'{AGENT}[api]\ntcp = "127.0.0.1:7180"\n',
+         {"api.token_file": ("is missing", "a file with a token is required with tcp")}),
+        (f'{AGENT}[grasp]\naddress = "192.0.2.1"\n',
+         {"grasp.address": ("is 192.0.2.1", "an IPv4 address only together with ipv4 = true")}),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_the_whole_is_told(text: str, expected: dict[str, tuple[str, str]]) -> None:
+    assert problems(text) == expected
+
+
+def test_every_problem_is_told_at_once() -> None:
+    found = problems(
+        """
+        [agent]
+        name = "a b"
+        mode = "delegator"
+        [grasp]
+        port = "x"
+        adress = "fd00::1"
+        [api]
+        tcp = "127.0.0.1:7180"
+        workers = 1
+        [[pool]]
+        name = "wan"
+        capacity = 0
+        [[pool]]
+        name = "wan"
+        [limits]
+        events = 1
+        [log]
+        """
+    )
+    assert list(found) == [
+        "log", "agent.name", "grasp.adress", "grasp.port", "api.workers", "api.token_file", "limits.events",
+        "pool[0].capacity", "pool[1].capacity", "pool", "pool[1].name",
+    ]  # fmt: skip
+
+
+def test_a_value_that_is_refused_is_not_missing_too() -> None:
+    assert list(problems(f'{AGENT}[api]\ntcp = "127.0.0.1:7180"\ntoken_file = "token"\n')) == ["api.token_file"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ("[agent\n", 1, 7),
+        (f"{AGENT}x = \n", 4, 5),
+        (f"{AGENT}name = 5\nx = 1", 4, 9),
+        ("a = 1\na", 2, 2),
+        ("\x00", 1, 1),
+    ],
+)
+def test_what_is_not_toml_is_told_with_its_place(text: str, line: int, column: int) -> None:
+    with pytest.raises(BadConfig) as error:
+        parse(text, "asa.toml")
+    assert error.value.message.startswith(f"asa.toml, line {line}, column {column}: not TOML: ")
+    (problem,) = error.value.details["problems"]
+    assert (problem["line"], problem["column"]) == (line, column)
+
+
+@pytest.mark.parametrize("text", ["x = " + "9" * 10_000, "x = " + "[" * 100_000, "x = 2026-13-01"])
+def test_toml_out_of_bounds_is_refused(text: str) -> None:
+    with pytest.raises(BadConfig, match="not TOML"):
+        parse(text, "asa.toml")
+
+
+VALUES = st.recursive(
+    st.integers()
+    | st.booleans()
+    | st.text(st.characters(codec="ascii", exclude_characters='"\\\x7f', min_codepoint=32)),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=4,
+)
+KEYS = st.sampled_from([
+    *("agent." + each.name for each in fields(AgentSection)), *("grasp." + each.name for each in fields(GraspSection)),
+    *("api." + each.name for each in fields(ApiSection)), *("limits." + each.name for each in fields(LimitsSection)),
+    "agent", "pool", "grasp", "x",
+])  # fmt: skip
+
+
+def _toml(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else json.dumps(value) if not isinstance(value, list) else (
+        f"[{', '.join(map(_toml, value))}]"
+    )  # fmt: skip
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=5))
+def test_anything_is_a_configuration_or_a_list_of_problems(values: dict[str, Any]) -> None:
+    text = "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
+    try:
+        config = parse(text, "x")
+    except BadConfig as error:
+        found = error.details["problems"]
+    else:
+        found = None
+        assert config.agent.name
+    assert found != []
+
+
+# -- files
+
+
+@pytest.mark.parametrize("name", ["origin", "delegator"])
+def test_the_examples_are_right(name: str) -> None:
+    config = load(ROOT / "examples" / f"{name}.toml")
+    assert config.agent.mode == name
+    assert bool(config.pools) is (name == "origin")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig) as error:
+        load(tmp_path / "x.toml")
+    assert error.value.message == f"there is no file {tmp_path}/x.toml"
+    assert error.value.hint == "start from examples/origin.toml or examples/delegator.toml"
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="cannot be read: Is a directory"):
+        load(tmp_path)
+    file = tmp_path / "x.toml"
+    file.write_bytes(b"# \xff")
+    with pytest.raises(BadConfig, match="is not UTF-8, from byte 2 on"):
+        load(file)
+    file.write_bytes(b"#" * (MAX_FILE + 1))
+    with pytest.raises(BadConfig, match="is too long"):
+        load(file)
+
+
+def test_a_file_one_may_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(BadConfig, match="may not be read"):
+        load(tmp_path / "x.toml")
+
+
+def _with_token(tmp_path: Path, token: Path) -> Path:
+    file = tmp_path / "x.toml"
+    file.write_text(f'{AGENT}[api]\ntcp = "127.0.0.1:7180"\ntoken_file = "{token}"\nworkers = 1\n')
+    return file
+
+
+@pytest.mark.parametrize(("mode", "fine"), [(0o600, True), (0o640, True), (0o644, False), (0o602, False)])
+def test_a_token_everybody_can_read_is_none(tmp_path: Path, mode: int, fine: bool) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret")
+    token.chmod(mode)
+    with pytest.raises(BadConfig) as error:
+        load(_with_token(tmp_path, token))
+    keys = {each["key"]: each for each in error.value.details["problems"]}
+    assert ("api.token_file" in keys) is not fine
+    assert "api.workers" in keys
+    assert fine or keys["api.token_file"]["allowed"] == f"chmod o= {token}"
+
+
+def test_a_token_that_is_not_there_or_no_file(tmp_path: Path) -> None:
+    for token in (tmp_path / "token", tmp_path, Path(os.devnull)):
+        with pytest.raises(BadConfig) as error:
+            load(_with_token(tmp_path, token))
+        assert "api.token_file" in [each["key"] for each in error.value.details["problems"]]
+
+
+def test_a_group_is_one_of_this_host(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text(f'{AGENT}[api]\nsocket_group = "no-such-group"\n')
+    with pytest.raises(BadConfig, match="a group of this host"):
+        load(file)
+    assert parse(file.read_text(), "x").api.socket_group == "no-such-group"
+
+
+# -- made without a file
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: AgentSection("a b", "origin"),
+        lambda: AgentSection("a", "both"),  # type: ignore[arg-type]
+        lambda: GraspSection(port=-1),
+        lambda: GraspSection(address=IPv4Address("192.0.2.1")),
+        lambda: GraspSection(interfaces=()),
+        lambda: ApiSection(socket_mode=0o777),
+        lambda: ApiSection(socket_mode=-1),
+        lambda: ApiSection(tcp=("0.0.0.0", 80), token_file=Path("/x")),
+        lambda: ApiSection(tcp=("127.0.0.1", 80)),
+        lambda: PoolSeed("wan", 0),
+        lambda: LimitsSection(events=0),
+        lambda: Config(AgentSection("a", "delegator"), pools=(PoolSeed("wan", 1),)),
+        lambda: Config(AgentSection("a", "origin"), pools=(PoolSeed("wan", 1), PoolSeed("wan", 1))),
+    ],
+)
+def test_sections_are_checked_when_they_are_made(make: Any) -> None:
+    with pytest.raises(BadConfig) as error:
+        make()
+    assert len(error.value.details["problems"]) == 1
+
+
+def test_a_mandate_does_not_change() -> None:
+    config = parse(AGENT, "x")
+    with pytest.raises(FrozenInstanceError):
+        config.agent.name = "x"  # type: ignore[misc]
+
+
+def test_every_key_is_documented_with_its_default() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    for section in (AgentSection, GraspSection, ApiSection, PoolSeed, LimitsSection):
+        for each in fields(section):
+            assert re.search(rf"^\| `{each.name}` \|", text, re.MULTILINE), each.name

@@ -1,0 +1,381 @@
+"""Every command in both forms: what it asks the agent, what it prints of the answer."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from asa.errors import Conflict, Ended, NotReady, UnknownPool, UnknownReservation
+from asa.northbound.resources import ROUTES
+from asa.northbound.routes import Route
+from tests.asa_cli import views
+from tests.asa_cli.conftest import Run
+from tests.asa_cli.fake import Asked, Fake, as_json
+from tests.asa_cli.views import GBIT, NOON
+
+STATE = {"state": "pending", "remaining_s": 60}
+FOR_EVER = {"end": None, "remaining_s": None}
+R1 = "/v1/reservations/r1"
+
+
+def reserving(**changes: Any) -> dict[str, Any]:
+    return {
+        "pool": "wan", "rate": 2_500_000_000, "start": None, "end": None, "source": "any", "destination": "any",
+        "owner": "", "label": "", "patience_ms": 5_000, "dry_run": False,
+    } | changes  # fmt: skip
+
+
+CASES: list[tuple[list[str], Asked, Any, list[str]]] = [
+    (
+        ["reserve", "wan", "2.5Gbit", "--start", str(NOON), "--end", "2026-12-31T14:00Z", "--destination",
+         "192.0.2.0/24", "--owner", "vm7", "--label", "backup", "--patience", "250ms"],
+        Asked("POST", "/v1/reservations", {}, reserving(
+            start=NOON, end=NOON + 7_200, destination="192.0.2.0/24", owner="vm7", label="backup", patience_ms=250)),
+        views.reservation(),
+        ["id           r1", "2.5Gbit", "active, 1h30m left", "2026-12-31T12:00:00Z", "2026-12-31T14:00:00Z",
+         "192.0.2.0/24", "vm7", "backup"],
+    ),
+    (
+        ["reserve", "wan", "2.5Gbit", "--start", str(NOON), "--for", "2h"],
+        Asked("POST", "/v1/reservations", {}, reserving(start=NOON, end=NOON + 7_200)),
+        views.reservation(**STATE),
+        ["pending, starts in 1m"],
+    ),
+    (
+        ["reserve", "wan", "2.5Gbit", "--start", "now", "--end", "never", "--patience", "0"],
+        Asked("POST", "/v1/reservations", {}, reserving(patience_ms=0)),
+        views.reservation(**FOR_EVER),
+        ["active, for ever", "end          never"],
+    ),
+    (
+        ["reserve", "wan", "2.5Gbit", "--dry-run"],
+        Asked("POST", "/v1/reservations", {}, reserving(dry_run=True)),
+        views.reservation(**FOR_EVER),
+        ["would be admitted: 2.5Gbit of wan from 2026-12-31T12:00:00Z until never"],
+    ),
+    (["show", "r1"], Asked("GET", R1), views.reservation(), ["id           r1", "created"]),
+    (["show", "a/b?c"], Asked("GET", "/v1/reservations/a%2Fb%3Fc"), views.reservation("a/b?c"), ["a/b?c"]),
+    (["show", ".."], Asked("GET", "/v1/reservations/%2E%2E"), views.reservation(".."), [".."]),
+    (
+        ["extend", "r1", "--end", "never"],
+        Asked("PATCH", R1, {}, {"end": "never", "patience_ms": 5_000}),
+        views.reservation(**FOR_EVER),
+        ["for ever"],
+    ),
+    (
+        ["extend", "r1", "--end", "2026-12-31T14:00:00Z", "--patience", "1m"],
+        Asked("PATCH", R1, {}, {"end": NOON + 7_200, "patience_ms": 60_000}),
+        views.reservation(),
+        ["2026-12-31T14:00:00Z"],
+    ),
+    (
+        ["resize", "r1", "100Mibit"],
+        Asked("PATCH", R1, {}, {"rate": 104_857_600, "patience_ms": 5_000}),
+        views.reservation(rate=104_857_600),
+        ["~104.858Mbit"],
+    ),
+    (
+        ["availability", "wan", "--start", str(NOON), "--for", "2h"],
+        Asked("GET", "/v1/availability", {"pool": "wan", "start": str(NOON), "end": str(NOON + 7_200)}),
+        views.AVAILABILITY,
+        ["free throughout  1Gbit", "spare 3Gbit", "2026-12-31T13:00:00Z  1Gbit"],
+    ),
+    (
+        ["availability", "wan", "--start", str(NOON), "--for", "2h", "--rate", "2Gbit"],
+        Asked(
+            "GET", "/v1/availability",
+            {"pool": "wan", "start": str(NOON), "rate": str(2 * GBIT), "duration": "7200"},
+        ),
+        views.AVAILABILITY,
+        ["2Gbit for 2h fits from 2026-12-31T13:00:00Z on:",
+         "asa reserve wan 2Gbit --start 2026-12-31T13:00:00Z --end 2026-12-31T15:00:00Z"],
+    ),
+    (
+        ["pool", "list"], Asked("GET", "/v1/pools"), [views.POOL],
+        ["POOL  SEEDED   HELD  COMMITTED     FREE       SPARE  IN DOUBT  RESERVATIONS  PROBLEMS",
+         "wan   10Gbit  4Gbit", "~1.235Gbit", "the seeds of o#1 and p#2 overlap"],
+    ),
+    (
+        ["pool", "show", "wan"], Asked("GET", "/v1/pools/wan"), views.DETAIL,
+        ["10Gbit over all agents", "o#1: 0 to 10Gbit", "0 to 4Gbit", "never"],
+    ),
+    (
+        ["pool", "add", "wan", "10Gbit"],
+        Asked("POST", "/v1/pools", {}, {"name": "wan", "capacity": 10 * GBIT}), views.POOL, ["pool", "wan"],
+    ),
+    (
+        ["pool", "add", "wan", "10Gbit", "--at", "0"],
+        Asked("POST", "/v1/pools", {}, {"name": "wan", "capacity": 10 * GBIT, "at": 0}), views.POOL, ["pool", "wan"],
+    ),
+    (
+        ["peers"], Asked("GET", "/v1/peers"), views.PEERS,
+        ["b#2", "12.5s ago", "wan 3Gbit", "remembered only", "[fd00::3]:4242", "40s"],
+    ),
+    (
+        ["transfers"], Asked("GET", "/v1/transfers"), [views.TRANSFER],
+        ["00ff", "given", "b#2", "1Gbit", "in doubt", "asked 3 times"],
+    ),
+    (["transfers", "--in-doubt"], Asked("GET", "/v1/transfers", {"in_doubt": "true"}), [], ["no transfers in doubt"]),
+    (
+        ["forfeit", "00ff", "--yes"],
+        Asked("POST", "/v1/transfers/00ff/forfeit", {}, {"confirm": True}), views.TRANSFER, ["00ff", "b#2"],
+    ),
+    (
+        ["params"], Asked("GET", "/v1/params"), views.PARAMS,
+        ["lease        1h     2h       0s to 52w1d", "permanent    true", "1Mbit", "serial 4, issued by o"],
+    ),
+    (["params", "get"], Asked("GET", "/v1/params"), views.PARAMS, ["lease"]),
+    (["audit"], Asked("POST", "/v1/audit", {}, {}), views.AUDIT, ["9Gbit", "ok: all that was seeded is there, once"]),
+    (
+        ["audit", "wan"], Asked("POST", "/v1/audit", {}, {"pool": "wan"}), views.AUDIT,
+        ["agents that answered: 2, rounds: 2"],
+    ),
+    (
+        ["status"], Asked("GET", "/v1/status"), views.STATUS,
+        ["o#0123456789abcdef", "1d2h, since 2026-12-30T10:00:00Z", "relies on links that are secured",
+         "port 40123 on eth0", "clock-jumped", "wan"],
+    ),
+    (["health"], Asked("GET", "/v1/health"), views.HEALTH, ["degraded", "flooder", "clock-jumped", "3.51.3"]),
+    (["manifest"], Asked("GET", "/v1/manifest"), {"name": "asa", "é": ["\x1b"]}, ['"name": "asa"', '"é"']),
+    (["activate"], Asked("POST", "/v1/agent/activate"), views.STATUS, ["o is operational"]),
+    (["deactivate"], Asked("POST", "/v1/agent/deactivate"), views.STATUS, ["o is operational"]),
+    (["restart"], Asked("POST", "/v1/agent/restart"), views.STATUS, ["o is operational"]),
+    (
+        ["remove", "--confirm", "o"],
+        Asked("POST", "/v1/agent/remove", {}, {"confirm": "o"}), {"returned": 3}, ['"returned": 3'],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("argv", "asked", "answer", "texts"), CASES, ids=[" ".join(case[0][:3]) for case in CASES])
+def test_a_command_asks_and_shows(
+    asa: Run, fake: Fake, argv: list[str], asked: Asked, answer: Any, texts: list[str]
+) -> None:
+    fake.answers[asked.method, asked.path] = answer
+    done = asa(*argv)
+    assert (done.status, done.stderr) == (0, "")
+    assert fake.asked == [asked]
+    assert [text for text in texts if text not in done.stdout] == []
+    assert all(line == line.rstrip() for line in done.stdout.split("\n"))
+
+    fake.asked.clear()
+    done = asa(*argv, "--json")
+    assert (done.status, done.stderr) == (0, "")
+    assert fake.asked == [asked]
+    assert done.json == as_json(answer)
+
+
+def route_of(asked: Asked) -> Route:
+    for route in ROUTES:
+        pattern = re.sub("{[a-z]+}", "[^/]+", route.path)
+        if route.method == asked.method and re.fullmatch(pattern, asked.path):
+            return route
+    raise AssertionError(f"the API has no {asked.method} {asked.path}")
+
+
+@pytest.mark.parametrize("asked", [case[1] for case in CASES], ids=[" ".join(case[0][:3]) for case in CASES])
+def test_what_is_asked_is_what_the_api_takes(asked: Asked) -> None:
+    route = route_of(asked)
+    msgspec.convert(asked.query, route.query, strict=False)
+    if route.body is None:
+        assert asked.body is None
+    elif asked.body is not None or not route.body_optional:
+        msgspec.convert(asked.body, route.body)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[" ".join(case[0][:3]) for case in CASES])
+def test_what_is_shown_is_of_the_type_the_api_answers(case: tuple[list[str], Asked, Any, list[str]]) -> None:
+    msgspec.convert(as_json(case[2]), route_of(case[1]).result)
+
+
+def test_no_window_is_for_ever_and_an_attempt_has_a_key_of_its_own(asa: Run, fake: Fake) -> None:
+    fake.answers["POST", "/v1/reservations"] = views.reservation(**FOR_EVER)
+    for _ in range(2):
+        assert asa("reserve", "wan", "2.5Gbit").status == 0
+    asa("reserve", "wan", "2.5Gbit", "--dry-run")
+    asa("reserve", "wan", "2.5Gbit", "--key", "mine")
+    assert [each.body["end"] for each in fake.asked] == [None] * 4
+    keys = [each.key for each in fake.asked]
+    assert keys[2:] == [None, "mine"]
+    assert keys[0] != keys[1]
+    assert all(key is not None and len(key) == 32 for key in keys[:2])
+
+
+def test_for_alone_counts_from_now(asa: Run, fake: Fake) -> None:
+    fake.answers["POST", "/v1/reservations"] = views.reservation()
+    before = int(time.time())
+    assert asa("reserve", "wan", "1Gbit", "--for", "2h").status == 0
+    assert fake.asked[0].body["start"] is None
+    assert before <= fake.asked[0].body["end"] - 7_200 <= int(time.time())
+
+
+def test_availability_asks_peers_only_with_patience(asa: Run, fake: Fake) -> None:
+    fake.answers["GET", "/v1/availability"] = as_json(views.AVAILABILITY) | {"obtainable": 5 * GBIT}
+    assert "5Gbit, peers would grant" in asa("availability", "wan", "--patience", "2s").stdout
+    assert fake.asked[0].query == {"pool": "wan", "patience_ms": "2000"}
+
+
+def test_a_list_goes_through_all_pages(asa: Run, fake: Fake) -> None:
+    rows = [views.reservation(f"r{number}") for number in range(5)]
+
+    def answer(asked: Asked) -> Any:
+        after = asked.query.get("after")
+        if after is None:
+            return views.page(*rows[:2], following="r1", total=5)
+        return views.page(*rows[2:4], following="r3", total=5) if after == "r1" else views.page(*rows[4:], total=5)
+
+    fake.answers["GET", "/v1/reservations"] = answer
+    done = asa("list", "--json")
+    assert done.json == as_json(views.page(*rows))
+    assert [each.query for each in fake.asked] == [
+        {"limit": "1000"}, {"limit": "1000", "after": "r1"}, {"limit": "1000", "after": "r3"},
+    ]  # fmt: skip
+    lines = asa("list").stdout.splitlines()
+    assert lines[0].split() == ["ID", "POOL", "RATE", "STATE", "START", "END", "TIME", "DESTINATION", "OWNER", "LABEL"]
+    assert [line.split()[0] for line in lines[1:]] == [f"r{number}" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("argv", "query"),
+    [
+        ([], {}),
+        (["--all"], {"state": "all"}),
+        (["--state", "ended", "--pool", "wan"], {"state": "ended", "pool": "wan"}),
+        (["--owner", "a&b=c"], {"owner": "a&b=c"}),
+    ],
+)
+def test_a_list_can_be_narrowed(asa: Run, fake: Fake, argv: list[str], query: dict[str, str]) -> None:
+    fake.answers["GET", "/v1/reservations"] = views.page()
+    done = asa("list", *argv)
+    assert (done.status, done.stdout) == (0, "no reservations\n")
+    assert fake.asked[0].query == query | {"limit": "1000"}
+
+
+def test_pages_that_do_not_go_on_end_the_list(asa: Run, fake: Fake) -> None:
+    fake.answers["GET", "/v1/reservations"] = views.page(views.reservation(), following="r1")
+    done = asa("list", "--json")
+    assert done.status == 1
+    assert done.json["error"]["code"] == "bad-answer"
+    assert len(fake.asked) == 2
+
+
+def test_cancelling_goes_on_after_one_that_cannot_be(asa: Run, fake: Fake) -> None:
+    cancelled = views.reservation("r1", state="cancelled", remaining_s=0)
+    fake.answers["DELETE", "/v1/reservations/r1"] = cancelled
+    fake.answers["DELETE", "/v1/reservations/r2"] = UnknownReservation("there is no reservation r2")
+    fake.answers["DELETE", "/v1/reservations/r3"] = Ended("r3 has ended")
+    done = asa("cancel", "r2", "r1", "r3", "--json")
+    assert done.status == 1
+    found = done.json
+    assert found["cancelled"] == [as_json(cancelled)]
+    assert [(each["id"], each["error"]["code"]) for each in found["failed"]] == [
+        ("r2", "unknown-reservation"), ("r3", "ended"),
+    ]  # fmt: skip
+    assert found["error"]["code"] == "unknown-reservation"
+
+    done = asa("cancel", "r2", "r1", "r3")
+    assert done.status == 1
+    assert done.stdout == "r1 cancelled\n"
+    assert done.stderr == "asa: there is no reservation r2\nasa: r3: r3 has ended\n"
+
+    done = asa("cancel", "r1", "--json")
+    assert (done.status, done.json) == (0, {"cancelled": [as_json(cancelled)], "failed": []})
+
+
+def test_extending_by_counts_from_the_agreed_end(asa: Run, fake: Fake) -> None:
+    fake.answers["GET", R1] = fake.answers["PATCH", R1] = views.reservation()
+    assert asa("extend", "r1", "--by", "90m").status == 0
+    assert fake.asked[1].body == {"end": NOON + 7_200 + 5_400, "patience_ms": 5_000}
+    fake.answers["GET", R1] = views.reservation(**FOR_EVER)
+    done = asa("extend", "r1", "--by", "90m", "--json")
+    assert (done.status, done.json["error"]["code"]) == (1, "conflict")
+
+
+def test_one_parameter(asa: Run, fake: Fake) -> None:
+    fake.answers["GET", "/v1/params"] = views.PARAMS
+    assert asa("params", "get", "lease", "--json").json == as_json(views.PARAMS.params[0])
+    assert "1h" in asa("params", "get", "lease").stdout
+    done = asa("params", "get", "leese")
+    assert (done.status, done.stderr) == (1, "asa: there is no parameter leese\n     did you mean lease?\n")
+
+
+def test_parameters_are_set_with_their_units(asa: Run, fake: Fake) -> None:
+    fake.answers["GET", "/v1/params"] = fake.answers["PATCH", "/v1/params"] = views.PARAMS
+    done = asa("params", "set", "lease=2h", "permanent=off", "least_grant=10Mbit", "low_water=5%", "--json")
+    assert done.json == as_json(views.PARAMS)
+    assert fake.asked[1].body == {"lease": 7_200, "permanent": False, "least_grant": 10**7, "low_water": 5}
+    assert asa("params", "set", "lease=60").status == 0
+    assert fake.asked[3].body == {"lease": 60}
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("lease=2 hours", "did you mean 2h?; 0s to 52w1d"),
+        ("lease=53w", "0s to 52w1d"),
+        ("permanent=2", "it is true or false"),
+        ("least_grant=1MB", "bytes are not accepted; did you mean 8Mbit?; 1bit to ~9007.199Tbit"),
+        ("low_water=x", "a whole number is wanted; 0% to 100%"),
+    ],
+)
+def test_a_parameters_value_that_is_refused(asa: Run, fake: Fake, word: str, hint: str) -> None:
+    fake.answers["GET", "/v1/params"] = views.PARAMS
+    done = asa("params", "set", word, "--json")
+    assert (done.status, done.json["error"]["code"], done.json["error"]["hint"]) == (1, "bad-request", hint)
+    assert len(fake.asked) == 1
+
+
+def test_an_audit_that_fails_is_an_answer_and_a_failure(asa: Run, fake: Fake) -> None:
+    fake.answers["POST", "/v1/audit"] = views.BAD_AUDIT
+    done = asa("audit", "--json")
+    assert (done.status, done.json) == (1, as_json(views.BAD_AUDIT))
+    done = asa("audit")
+    assert done.status == 1
+    for text in ("wan: missing", "wan: twice", "seeds that overlap", "unreachable: b#2", "try again", "NOT OK"):
+        assert text in done.stdout
+
+
+def test_health_that_is_not_ready_is_an_answer_and_a_failure(asa: Run, fake: Fake) -> None:
+    starting = views.Health("starting", False, "o", "0.1.0", [], {}, "3.51.3")
+    fake.answers["GET", "/v1/health"] = starting
+    done = asa("health", "--json")
+    assert (done.status, done.json) == (1, as_json(starting))
+    done = asa("health")
+    assert done.status == 1
+    assert "no: reservations are not accepted" in done.stdout
+
+
+def test_events_up_to_now(asa: Run, fake: Fake) -> None:
+    fake.answers["GET", "/v1/events"] = views.KEPT
+    assert asa("events", "--json").json == as_json(views.KEPT)
+    assert fake.asked[0].query == {"after": "0", "limit": "1000"}
+    done = asa("events", "--after", "1")
+    assert fake.asked[1].query["after"] == "1"
+    assert done.stdout == (
+        "1  2026-12-31T12:00:00Z  reserved  r1 is reserved  id=r1 rate=5\n"
+        "2  2026-12-31T12:00:01Z  peer-lost  b#2 is silent\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UnknownPool("there is no pool wam", hint="did you mean wan?", details={"known": ["wan"]}), "unknown-pool"),
+        (Conflict("no"), "conflict"),
+        (NotReady("starting"), "not-ready"),
+    ],
+)
+def test_what_the_agent_refuses_is_told(asa: Run, fake: Fake, error: Any, code: str) -> None:
+    fake.answers["GET", "/v1/pools/wam"] = error
+    done = asa("pool", "show", "wam", "--json")
+    assert (done.status, done.stderr) == (1, "")
+    assert done.json == {
+        "error": {"code": code, "message": error.message, "hint": error.hint, "details": error.details}
+    }
+    done = asa("pool", "show", "wam")
+    hint = f"     {error.hint}\n" if error.hint else ""
+    assert (done.status, done.stdout, done.stderr) == (1, "", f"asa: {error.message}\n{hint}")

@@ -1,0 +1,380 @@
+"""What a command does when it is refused, misused, interrupted or alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asa.cli.arguments import parse
+from asa.errors import Short, Unreachable
+from tests.asa_cli import views
+from tests.asa_cli.conftest import PATIENCE, Run, command, environment
+from tests.asa_cli.fake import Asked, Fake, Hangup, as_json
+from tests.asa_cli.views import GBIT, NOON
+
+RESERVATIONS = "/v1/reservations"
+SHORT = Short("wan has not 2.5Gbit free", hint="ask for less", details=as_json(views.REFUSAL))
+WISH = ["reserve", "wan", "2.5Gbit", "--start", str(NOON), "--end", str(NOON + 7_200), "--label", "it's"]
+
+
+def test_a_refusal_says_which_windows_fall_short_and_what_would_fit(asa: Run, fake: Fake) -> None:
+    fake.answers["POST", RESERVATIONS] = SHORT
+    done = asa(*WISH)
+    assert (done.status, done.stdout) == (1, "")
+    window = "--end 2026-12-31T14:00:00Z --label 'it'\"'\"'s'"
+    assert done.stderr == (
+        "asa: refused: there is too little of wan for 2.5Gbit\n"
+        "  short of 500Mbit from 2026-12-31T12:00:00Z until 2026-12-31T13:00:00Z\n"
+        "  short of 1Gbit from 2026-12-31T14:00:00Z until never\n"
+        "peers asked:\n"
+        "  b#2: nothing to spare\n"
+        "  c#3: \\u001b[31mtimed out\n"
+        "what would fit now:\n"
+        f"  less     asa reserve wan 2Gbit --start 2026-12-31T12:00:00Z {window}\n"
+        "  later    asa reserve wan 2.5Gbit --start 2026-12-31T13:00:00Z --end 2026-12-31T15:00:00Z"
+        " --label 'it'\"'\"'s'\n"
+        "  shorter  asa reserve wan 2.5Gbit --start 2026-12-31T12:00:00Z --end 2026-12-31T12:30:00Z"
+        " --label 'it'\"'\"'s'\n"
+    )
+
+
+def test_a_counter_offer_can_be_pasted_and_asks_for_what_was_offered(asa: Run, fake: Fake) -> None:
+    fake.answers["POST", RESERVATIONS] = SHORT
+    wish = [*WISH, "--owner=-x", "--source", "a b", "--destination", "$(reboot)", "--patience", "0", "--dry-run"]
+    lines = [line for line in asa(*wish, "--timeout", "9s").stderr.splitlines() if " asa reserve " in line]
+    fake.asked.clear()
+    for line in lines:
+        asa(*shlex.split(line)[2:])
+    refusal = views.REFUSAL
+    wished = {
+        "pool": "wan", "source": "a b", "destination": "$(reboot)", "owner": "-x", "label": "it's", "patience_ms": 0,
+        "dry_run": True,
+    }  # fmt: skip
+    assert [each.body for each in fake.asked] == [
+        wished | as_json(each) for each in (refusal.lower_rate, refusal.later_start, refusal.shorter)
+    ]
+
+
+def test_an_offer_from_now_on_is_not_in_the_past_when_it_is_pasted(asa: Run, fake: Fake) -> None:
+    fake.answers["POST", RESERVATIONS] = SHORT
+    past = as_json(views.REFUSAL) | {"lower_rate": {"rate": GBIT, "start": 1_000, "end": None}}
+    fake.answers["POST", RESERVATIONS] = Short("no", details=past)
+    assert "  less     asa reserve wan 1Gbit\n" in asa("reserve", "wan", "2Gbit").stderr
+
+
+def test_a_refusal_in_json_is_as_the_agent_gave_it(asa: Run, fake: Fake) -> None:
+    fake.answers["POST", RESERVATIONS] = SHORT
+    done = asa(*WISH, "--json")
+    assert (done.status, done.stderr) == (1, "")
+    assert done.json == {
+        "error": {
+            "code": "short", "message": SHORT.message, "hint": SHORT.hint, "details": as_json(views.REFUSAL)
+        }
+    }  # fmt: skip
+
+
+def test_a_refused_change_offers_changes(asa: Run, fake: Fake) -> None:
+    fake.answers["PATCH", "/v1/reservations/r1"] = SHORT
+    done = asa("resize", "r1", "3Gbit")
+    assert done.stderr.splitlines()[-2:] == ["what would fit now:", "  less  asa resize r1 2Gbit"]
+    done = asa("extend", "r1", "--end", "never", "--socket", fake.socket, "--patience", "9s")
+    assert done.stderr.splitlines()[-1] == (
+        f"  shorter  asa extend r1 --end 2026-12-31T12:30:00Z --patience 9s --socket {fake.socket}"
+    )
+
+
+@pytest.mark.parametrize("details", [{}, {"shortages": "many"}])
+def test_a_refusal_without_its_reasons_is_still_a_refusal(asa: Run, fake: Fake, details: dict[str, Any]) -> None:
+    fake.answers["POST", RESERVATIONS] = Short("no", details=details)
+    done = asa(*WISH)
+    assert (done.status, done.stderr) == (1, "asa: no\n")
+
+
+USAGE = [
+    ([], "the following arguments are required: COMMAND"),
+    (["lst"], "argument COMMAND: there is no 'lst'; did you mean list?"),
+    (["pool"], "the following arguments are required: ACTION"),
+    (["pool", "drop"], "argument ACTION: there is no 'drop'; there are list, show, add"),
+    (["reserve", "wan"], "the following arguments are required: RATE"),
+    (["reserve", "wan", "500MB"], "argument RATE: '500MB' is no rate; bytes are not accepted; did you mean 4Gbit?"),
+    (["reserve", "", "1Gbit"], "argument POOL: must not be empty"),
+    (["reserve", "wan", "1Gbit", "--start", "never"], "argument --start: a start is never never; write now or a time"),
+    (["reserve", "wan", "1Gbit", "--for", "2"],
+     "argument --for: '2' is no duration; the unit is missing; did you mean 2s?"),
+    (["reserve", "wan", "1Gbit", "--for", "2h", "--end", "+2h"], "argument --end: not allowed with argument --for"),
+    (["reserve", "wan", "1Gbit", "--key", "a b"],
+     "argument --key: 1..128 printable ASCII characters without spaces"),
+    (["extend", "r1"], "one of the arguments --end --by is required"),
+    (["availability", "wan", "--end", "never"],
+     "argument --end: the window needs an end; leave it out for the policy's horizon"),
+    (["list", "--state", "gone"], "argument --state: there is no 'gone'; there are pending, active, ended, cancelled"),
+    (["list", "--owner", "\udcff"], "argument --owner: must be UTF-8 text"),
+    (["list", "--sta", "ended"], "unrecognized arguments: --sta ended"),
+    (["events", "--after", "-1"], "argument --after: '-1' is no number; write 0, 1, 2 and so on"),
+    (["params", "set", "lease"], "argument PARAMETER=VALUE: 'lease' is not NAME=VALUE; write lease=2h"),
+    (["forfeit", "00ff"], "forfeit 00ff without --yes does nothing"),
+    (["remove"], "the following arguments are required: --confirm"),
+    (["run"], "the following arguments are required: -c/--config"),
+    (["completion", "tcsh"], "argument SHELL: there is no 'tcsh'; there are bash, zsh, fish"),
+    (["list", "--timeout", "0"], "argument --timeout: 0 is out of range; a timeout is 1ms to 1d"),
+    (["list", "--timeout", "5000"],
+     "argument --timeout: '5000' is no duration; the unit is missing; did you mean 5000ms or 5000s?"),
+    (["list", "--tcp", "127.0.0.1"],
+     "argument --tcp: '127.0.0.1' is not HOST:PORT; write 127.0.0.1:7180 or [::1]:7180"),
+    (["list", "--tcp", "[::1]:7180"], "--tcp needs --token-file"),
+    (["list", "--tcp", "[::1]:7180", "--token-file", "/nowhere"], "--token-file /nowhere: No such file or directory"),
+    (["list", "--tcp", "[::1]:7180", "--token-file", "/dev/null"], "--token-file /dev/null: no token in it"),
+    (["list", "--token-file", "x"], "--token-file is for --tcp"),
+    (["list", "--tcp", "[::1]:1", "--socket", "x", "--token-file", "x"], "--socket and --tcp do not go together"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("argv", "message"), USAGE, ids=[ascii(" ".join(argv)) for argv, _ in USAGE])
+def test_a_wrong_command_line_is_explained(asa: Run, fake: Fake, argv: list[str], message: str) -> None:
+    done = asa(*argv)
+    assert (done.status, done.stdout) == (2, "")
+    assert f"asa: {message}\n" in done.stderr
+    done = asa(*argv, "--json")
+    assert (done.status, done.stderr) == (2, "")
+    assert (done.json["error"]["code"], done.json["error"]["message"]) == ("usage", message)
+    assert fake.asked == []
+
+
+@pytest.mark.parametrize("argv", [["list", "--json"], ["--json", "list"]])
+def test_options_for_all_commands_stand_before_or_behind(asa: Run, fake: Fake, argv: list[str]) -> None:
+    fake.answers["GET", RESERVATIONS] = views.page()
+    assert asa(*argv, ASA_SOCKET="/nowhere").status == 3
+    assert asa("--socket", fake.socket, *argv, ASA_SOCKET="/nowhere").json == as_json(views.page())
+    assert asa(*argv, "--socket", fake.socket, ASA_SOCKET="/nowhere").json == as_json(views.page())
+
+
+def test_an_option_before_the_command_is_not_undone_by_the_command() -> None:
+    before = parse(["--socket", "/a", "--timeout", "2s", "pool", "show", "wan"])
+    behind = parse(["pool", "show", "wan", "--socket", "/a", "--timeout", "2s"])
+    assert before == behind
+    assert (before.socket, before.timeout) == ("/a", 2.0)
+
+
+def test_over_tcp_with_a_token(asa: Run, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef\n")
+    fake = Fake(tcp=True)
+    try:
+        fake.answers["GET", "/v1/pools"] = []
+        done = asa("pool", "list", "--tcp", f"127.0.0.1:{fake.port}", "--token-file", str(token))
+        assert (done.status, done.stdout) == (0, "no pools\n")
+        assert fake.asked == [Asked("GET", "/v1/pools")]
+        assert fake.asked[0].token == "Bearer 0123456789abcdef"
+    finally:
+        fake.close()
+
+
+def test_no_agent_has_a_status_of_its_own(asa: Run, tmp_path: Path) -> None:
+    for path in (tmp_path / "nothing", tmp_path / ("long" * 40)):
+        done = asa("list", "--socket", str(path), "--json")
+        assert (done.status, done.json["error"]["code"]) == (3, "unreachable")
+        done = asa("list", "--socket", str(path))
+        assert (done.status, done.stdout) == (3, "")
+        assert done.stderr.startswith("asa: no agent at ")
+
+
+def test_what_only_peers_do_not_answer_is_no_missing_agent(asa: Run, fake: Fake) -> None:
+    fake.answers["POST", "/v1/audit"] = Unreachable("no peer answers")
+    done = asa("audit", "--json")
+    assert (done.status, done.json["error"]["code"]) == (1, "unreachable")
+
+
+def test_something_else_behind_the_socket_is_no_agent(asa: Run, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                connection.sendall(b"SSH-2.0-x\r\n")
+                connection.recv(1_000)
+                connection.close()
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        token = tmp_path / "token"
+        token.write_text("0123456789abcdef")
+        where = ["--tcp", f"127.0.0.1:{server.getsockname()[1]}", "--token-file", str(token)]
+        assert asa("list", "--json", *where).status == 3
+        assert asa("events", "--follow", "--json", *where).status == 3
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "answer", [[1], {"reservations": [{"id": 1}]}, {"reservations": [1], "total": 1, "next": None}, 5]
+)
+def test_an_answer_of_another_shape_is_an_error_that_says_so(asa: Run, fake: Fake, answer: Any) -> None:
+    fake.answers["GET", RESERVATIONS] = answer
+    fake.answers["GET", "/v1/reservations/r1"] = answer
+    for words in (["list"], ["show", "r1"]):
+        done = asa(*words)
+        assert (done.status, done.stdout) == (1, "")
+        assert done.stderr.startswith("asa: the agent's answer is")
+
+
+def test_what_the_agent_adds_later_is_ignored(asa: Run, fake: Fake) -> None:
+    fake.answers["GET", "/v1/reservations/r1"] = as_json(views.reservation()) | {"colour": "blue"}
+    assert asa("show", "r1").status == 0
+
+
+def test_without_an_answer_the_same_attempt_can_be_repeated(asa: Run, fake: Fake) -> None:
+    fake.answers["POST", RESERVATIONS] = Hangup()
+    done = asa("reserve", "wan", "1Gbit", "--for", "2h", "--json")
+    assert done.status == 3
+    assert done.json["error"]["code"] == "unreachable"
+    first = fake.asked[0]
+    assert done.json["key"] == first.key
+    fake.answers["POST", RESERVATIONS] = views.reservation()
+    fake.asked.clear()
+    assert asa(*shlex.split(done.json["again"])[1:]).status == 0
+    assert (fake.asked[0].key, fake.asked[0].body) == (first.key, first.body)
+
+    fake.answers["POST", RESERVATIONS] = Hangup()
+    done = asa("reserve", "wan", "1Gbit")
+    assert "It may have been reserved." in done.stderr
+    assert done.stderr.splitlines()[-1] == f"  asa reserve wan 1Gbit --key {fake.asked[-1].key}"
+
+
+def _interrupt(fake: Fake, argv: list[str], number: int) -> tuple[int, str, str]:
+    silent = Hangup(at_once=False)
+    fake.answers["POST", RESERVATIONS] = fake.answers["GET", RESERVATIONS] = silent
+    process = subprocess.Popen(
+        command(*argv), env=environment(fake.socket), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert silent.before.wait(PATIENCE)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    silent.until.set()
+    return process.returncode, stdout, stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_command_with_a_word(fake: Fake, number: signal.Signals) -> None:
+    assert _interrupt(fake, ["list"], number) == (128 + number, "", f"asa: stopped by {number.name}\n")
+    status, stdout, stderr = _interrupt(fake, ["list", "--json"], number)
+    assert (status, json.loads(stdout)["error"]["code"], stderr) == (128 + number, "stopped", "")
+
+
+def test_a_reservation_that_was_interrupted_can_be_repeated(fake: Fake) -> None:
+    status, stdout, stderr = _interrupt(fake, ["reserve", "wan", "1Gbit", "--json"], signal.SIGINT)
+    assert (status, stderr) == (130, "")
+    assert json.loads(stdout)["key"] == fake.asked[0].key
+
+
+def test_a_slow_agent_is_waited_for_as_long_as_it_may_ask_peers(asa: Run, fake: Fake) -> None:
+    release = threading.Timer(1.0, lambda: None)
+
+    def slowly(asked: Asked) -> Any:
+        release.join()
+        return views.reservation()
+
+    fake.answers["POST", RESERVATIONS] = slowly
+    release.start()
+    assert asa("reserve", "wan", "1Gbit", "--timeout", "500ms", "--patience", "30s").status == 0
+    silent = Hangup(at_once=False)
+    fake.answers["GET", RESERVATIONS] = silent
+    assert asa("list", "--timeout", "50ms").status == 3
+    silent.until.set()
+
+
+@pytest.mark.parametrize("argv", [["pool", "list"], ["--help"], ["completion", "bash"], ["pool", "list", "--json"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_went_away_is_no_drama(fake: Fake, argv: list[str], unbuffered: str) -> None:
+    fake.answers["GET", "/v1/pools"] = [views.POOL]
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.Popen(
+        command(*argv), env=environment(fake.socket, PYTHONUNBUFFERED=unbuffered), stdout=write, stderr=subprocess.PIPE
+    )
+    os.close(write)
+    _, stderr = process.communicate(timeout=PATIENCE)
+    assert stderr == b""
+    # argparse does not tell that its help could not be written.
+    assert process.returncode == 141 or (argv == ["--help"] and process.returncode == 0)
+
+
+def test_a_full_disk_is_a_failure(fake: Fake) -> None:
+    fake.answers["GET", "/v1/pools"] = [views.POOL]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command("pool", "list"), env=environment(fake.socket), stdout=full, stderr=subprocess.PIPE, timeout=PATIENCE
+        )
+    assert (done.returncode, done.stderr) == (1, b"asa: cannot write: No space left on device\n")
+
+
+HOSTILE = "\x1b]0;x\x07\x9b31m\u202egnp.\n\r\x00\x7f"
+ASKING: list[tuple[list[str], str, Callable[[str], Any]]] = [
+    (["show", "r1"], "/v1/reservations/r1", lambda text: views.reservation(text, owner=text, label=text, source=text)),
+    (["list"], RESERVATIONS, lambda text: views.page(views.reservation(text, owner=text, label=text))),
+    (["pool", "list"], "/v1/pools", lambda text: [as_json(views.POOL) | {"name": text, "problems": [text]}]),
+    (["pool", "show", "wan"], "/v1/pools/wan",
+     lambda text: as_json(views.DETAIL) | {"pool": as_json(views.POOL) | {"name": text}}),
+    (["peers"], "/v1/peers", lambda text: [as_json(views.PEERS[0]) | {"node": text, "pools": {text: 1}}]),
+    (["transfers"], "/v1/transfers", lambda text: [as_json(views.TRANSFER) | {"note": text, "peer": text}]),
+    (["params"], "/v1/params", lambda text: as_json(views.PARAMS) | {"issuer": text}),
+    (["status"], "/v1/status", lambda text: as_json(views.STATUS) | {"node": text, "interfaces": [text]}),
+    (["health"], "/v1/health", lambda text: as_json(views.HEALTH) | {"threads": {text: text}, "status": text}),
+    (["manifest"], "/v1/manifest", lambda text: {text: [text]}),
+    (["availability", "wan"], "/v1/availability", lambda text: as_json(views.AVAILABILITY) | {"pool": text}),
+    (["events"], "/v1/events",
+     lambda text: views.Events([views.Event(1, 1.0, text, text, {text: text})], 1, 0)),
+    (["show", "r1"], "/v1/reservations/r1", lambda text: Short(text, hint=text)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("argv", "path", "answer"), ASKING, ids=[" ".join(case[0]) for case in ASKING])
+def test_what_others_named_cannot_drive_a_terminal(
+    asa: Run, fake: Fake, argv: list[str], path: str, answer: Callable[[str], Any]
+) -> None:
+    fake.answers["GET", path] = answer(HOSTILE)
+    done = asa(*argv)
+    shown = done.stdout + done.stderr
+    assert "gnp." in shown
+    assert [each for each in shown if not each.isprintable() and each != "\n"] == []
+    done = asa(*argv, "--json")
+    assert "\x7f" not in done.stdout
+    given = fake.answers["GET", path]
+    assert done.json["error"]["message"] == HOSTILE if isinstance(given, Short) else done.json == as_json(given)
+
+
+def test_the_same_audit_cannot_drive_a_terminal(asa: Run, fake: Fake) -> None:
+    bad = as_json(views.BAD_AUDIT)
+    fake.answers["POST", "/v1/audit"] = bad | {
+        "unreachable": [HOSTILE],
+        "pools": [bad["pools"][0] | {"pool": HOSTILE, "overlapping_seeds": [{"low": 0, "high": 1, "origin": HOSTILE}]}],
+    }
+    shown = asa("audit").stdout
+    assert [each for each in shown if not each.isprintable() and each != "\n"] == []
+
+
+@pytest.mark.parametrize("streams", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("words", ["pool list", "pool list --json", "lst", "lst --json", "--help"])
+def test_closed_streams_are_no_drama(fake: Fake, streams: str, words: str) -> None:
+    fake.answers["GET", "/v1/pools"] = [views.POOL]
+    line = f"{shlex.join(command(*words.split()))} {streams}"
+    done = subprocess.run(
+        ["sh", "-c", line], env=environment(fake.socket), capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == (2 if "lst" in words else 0)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["reserve", "--help"], ["pool", "--help"], ["pool", "add", "-h"]])
+def test_help_is_no_failure(asa: Run, argv: list[str]) -> None:
+    done = asa(*argv)
+    assert (done.status, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: asa")
