@@ -7,7 +7,7 @@ TYPED := $(wildcard grasp asa objectives lab)
 BENCH := $(patsubst bench/%.py,bench.%,$(wildcard bench/grasp_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv lint test run fuzz bench clean
+.PHONY: help setup venv lint test run demo fuzz bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -32,7 +32,10 @@ lint: venv ## ruff and mypy
 test: lint ## lint, then the tests
 	$(ENTER) $(PY) -m pytest
 
-run: venv ## two nodes negotiate, before your eyes
+run: venv ## the lab: agents share out bandwidth for a day, one is killed; docs/lab.md
+	@$(ENTER) $(PY) -m lab.domain
+
+demo: venv ## two GRASP nodes negotiate, before your eyes
 	$(ENTER) $(PY) -m examples.two_nodes
 
 fuzz: venv ## hostile bytes for SECONDS (60)

@@ -85,7 +85,7 @@ class Agent:
         self.books = Books(ledger, store, self._store_failed, self._store_works)
         self.peers = Peers(me, rng, config.limits.peers)
         self.policy = Policy(self.books, self.events, self._policy_changed)
-        self._active = remembered(self.books, ACTIVE, True)
+        self._active: bool = remembered(self.books, ACTIVE, True)
         self.party = Party(
             me=me,
             clock=lambda: int(clock()),

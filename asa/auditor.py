@@ -44,11 +44,12 @@ def collect(asa: grasp.ASA, objective: str, party: Party, books: Books, pool: st
             rounds += 1
             whereabouts = {each.node: each.locator for each in party.peers.everyone() if each.state != "left"}
             read = {node: readers.submit(_read, asa, objective, node, where) for node, where in whereabouts.items()}
-            states = {node: pages for node, future in read.items() if (pages := future.result()) is not None}
+            found = {node: future.result() for node, future in read.items()}
+            states = {node: pages for node, pages in found.items() if pages is not None}
             states[party.me] = books.read(oversight.holdings)
             unreachable = {str(node) for node in whereabouts if node not in states}
-            for pages in list(states.values()):
-                unreachable |= {str(each) for each in pages[0].known if each not in states and _missed(party, each)}
+            for told in states.values():
+                unreachable |= {str(each) for each in told[0].known if each not in states and _missed(party, each)}
             versions = audit.versions(states)
             at_rest = rounds > 1 and versions == before
             before = versions
