@@ -2,7 +2,8 @@
 
 Many threads' transactions share one commit (group commit): who gets the lock runs all that wait, commits them together
 and wakes their threads. A transaction sees those before it in the same commit; readers see only what is committed,
-because they take the lock too. Lock order: this lock is the last, nothing else is taken under it but the store's file.
+because they take the lock too. Lock order: this one first; under it only those of the peers, the events and the store,
+each of which takes no other.
 """
 
 from __future__ import annotations

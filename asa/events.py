@@ -14,6 +14,8 @@ from asa.views import Event, Events
 _log = logging.getLogger("asa")
 
 LONGEST_TEXT: Final = 300
+ROUTINE: Final = ("reservation-", "capacity-")
+"""Kinds of events that an agent at work has by the thousand."""
 
 
 class EventLog:
@@ -29,7 +31,7 @@ class EventLog:
     def tell(self, kind: str, message: str, **fields: Any) -> None:
         """Add an event, and a line to the log."""
         message = message[:LONGEST_TEXT]
-        _log.info("%s: %s", kind, message)
+        _log.log(logging.DEBUG if kind.startswith(ROUTINE) else logging.INFO, "%s: %s", kind, message)
         with self._changed:
             self._number += 1
             self._events.append(Event(self._number, round(self._clock(), 3), kind, message, fields))

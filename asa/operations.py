@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from asa import oversight, reservations, transfer
@@ -61,13 +61,13 @@ class Operations:
                 raise BadRequest(f"{name} must be a printable text of at most {LONGEST_TEXT} characters")
         if not 0 <= request.patience_ms <= LONGEST_PATIENCE_MS:
             raise BadRequest(f"patience_ms must be 0..{LONGEST_PATIENCE_MS}")
-        digest = hashlib.sha256(json.dumps(asdict(replace(request, patience_ms=0))).encode()).hexdigest()[:32]
-        known = party.peers.pools()
+        digest = _digest(request) if key is not None else ""
 
         def before(ledger: Ledger) -> Reservation | None:
             found = reservations.repeated(ledger, key, digest)
             if found is None:
-                reservations.check_pool(ledger, request.pool, known)
+                if request.pool not in ledger.accounts:
+                    reservations.check_pool(ledger, request.pool, party.peers.pools())
                 if len(ledger.reservations) >= agent.config.limits.reservations:
                     raise Busy(
                         "no more reservations are kept here", hint="raise limits.reservations in the configuration"
@@ -332,3 +332,8 @@ class Operations:
         if not self._agent.ready:
             raise NotReady(f"the agent is {self._agent.phase}", hint="try again shortly")
         return self._agent
+
+
+def _digest(request: ReservationRequest) -> str:
+    """What makes two requests the same: all of it but the patience."""
+    return hashlib.sha256(repr(replace(request, patience_ms=0)).encode()).hexdigest()[:32]
