@@ -58,11 +58,6 @@ class Unauthorized(AgentError):
     status = 401
 
 
-class Forbidden(AgentError):
-    code = "forbidden"
-    status = 403
-
-
 class NotFound(AgentError):
     code = "not-found"
     status = 404

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from asa.agent import Agent
 
 LONGEST_TEXT: Final = 255
-LONGEST_PATIENCE_MS: Final = 600_000
+LONGEST_PATIENCE_MS: Final = 60_000
 STEPS: Final = 200
 ACTIVE: Final = "active"
 

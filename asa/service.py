@@ -1,6 +1,8 @@
 """The boundary between an agent and its north side: what the API, the command line and the page may ask of it.
 
-Every call may be made from any thread, blocks only its caller, and fails with :class:`~asa.errors.AsaError` only.
+Every call may be made from any thread, blocks only its caller, and fails with :class:`~asa.errors.AsaError` only: with
+what its docstring names, or with the root itself for a defect. A call that changes something raises NotReady while the
+agent starts or stops, and StoreFailed if the change could not be made durable; then nothing has changed.
 """
 
 from __future__ import annotations
@@ -29,11 +31,13 @@ class Service(Protocol):
     def reserve(self, request: ReservationRequest, key: str | None = None) -> ReservationView:
         """Admit a reservation, asking peers within the patience. With a ``key`` the same request is done once.
 
-        Raises Short (with a Refusal), BadWindow, UnknownPool, KeyReused, NotReady, Busy, StoreFailed.
+        Raises Short (with a Refusal), BadRequest, BadWindow, UnknownPool, KeyReused, Busy, NotReady, StoreFailed.
         """
         ...
 
-    def reservation(self, identifier: str) -> ReservationView: ...
+    def reservation(self, identifier: str) -> ReservationView:
+        """Raises UnknownReservation."""
+        ...
 
     def reservations(
         self,
@@ -44,15 +48,23 @@ class Service(Protocol):
         after: str | None = None,
         limit: int = 100,
     ) -> Page:
-        """Without ``state`` those pending and active; ``all`` for ended ones too."""
+        """Without ``state`` those pending and active; ``all`` for ended ones too. Of an unknown pool there are none."""
         ...
 
-    def cancel(self, identifier: str) -> ReservationView: ...
+    def cancel(self, identifier: str) -> ReservationView:
+        """Free its capacity from now on. One that is cancelled already is returned as it is.
+
+        Raises UnknownReservation, Ended, NotReady, StoreFailed.
+        """
+        ...
 
     def change(
         self, identifier: str, *, rate: int | None = None, end: int | str | None = None, patience_ms: int = 5_000
     ) -> ReservationView:
-        """Resize and extend or shorten, at once or not at all. ``end``: None leaves it, ``"never"`` for ever."""
+        """Resize and extend or shorten, at once or not at all. ``end``: None leaves it, ``"never"`` for ever.
+
+        Raises Short (with a Refusal), BadRequest, BadWindow, UnknownReservation, Ended, Busy, NotReady, StoreFailed.
+        """
         ...
 
     def availability(
@@ -65,15 +77,23 @@ class Service(Protocol):
         duration: int | None = None,
         patience_ms: int = 0,
     ) -> Availability:
-        """What is free here, and with patience what peers would add to it (for ``rate``, or all they would grant)."""
+        """What is free here, and with patience what peers would add to it (for ``rate``, or all they would grant).
+
+        Raises BadRequest, BadWindow, UnknownPool; with patience Busy.
+        """
         ...
 
     def pools(self) -> list[PoolView]: ...
 
-    def pool(self, name: str) -> PoolDetail: ...
+    def pool(self, name: str) -> PoolDetail:
+        """Raises BadRequest for what cannot be a name, UnknownPool."""
+        ...
 
     def seed(self, name: str, capacity: int, at: int | None = None) -> PoolView:
-        """Add ``capacity`` to a pool at an origin, from ``at`` on the pool's line, or behind all that is known."""
+        """Add ``capacity`` (bit/s) to a pool at an origin, from ``at`` on the pool's line, or behind all that is known.
+
+        Raises Conflict if this is no origin or the place is seeded already, BadRequest, NotReady, StoreFailed.
+        """
         ...
 
     def peers(self) -> list[PeerView]: ...
@@ -81,14 +101,24 @@ class Service(Protocol):
     def transfers(self, *, in_doubt: bool = False) -> list[TransferView]: ...
 
     def forfeit(self, txn: str) -> TransferView:
-        """Take back an escrow whose requester will never come back; only an operator can know that."""
+        """Take back an escrow whose requester will never come back; only an operator can know that.
+
+        Raises UnknownTransfer, Conflict if it is not in doubt or its session runs, NotReady, StoreFailed.
+        """
         ...
 
     def params(self) -> ParamsView: ...
 
-    def set_params(self, values: dict[str, int | bool]) -> ParamsView: ...
+    def set_params(self, values: dict[str, int | bool]) -> ParamsView:
+        """All values or none. Raises Conflict if this is no origin, BadRequest, NotReady, StoreFailed."""
+        ...
 
-    def audit(self, pool: str | None = None) -> Audit: ...
+    def audit(self, pool: str | None = None) -> Audit:
+        """Ask every agent known for what it holds, and judge. One that does not answer is named in the result.
+
+        Raises BadRequest for what cannot be a name, NotReady.
+        """
+        ...
 
     def health(self) -> Health: ...
 
@@ -97,13 +127,18 @@ class Service(Protocol):
     def manifest(self) -> dict[str, Any]: ...
 
     def events(self, after: int = 0, *, limit: int = 100, wait_ms: int = 0) -> Events:
-        """Events numbered above ``after``; waits up to ``wait_ms`` until there is one."""
+        """Events numbered above ``after``; waits up to ``wait_ms`` until there is one.
+
+        An ``after`` beyond the last number is of an earlier life of the agent: it starts over with the first.
+        """
         ...
 
-    def activate(self) -> Status: ...
+    def activate(self) -> Status:
+        """Ask and grant. Raises NotReady, StoreFailed."""
+        ...
 
     def deactivate(self) -> Status:
-        """Stop asking and granting; what is promised stays promised."""
+        """Stop asking and granting; what is promised stays promised. Raises NotReady, StoreFailed."""
         ...
 
     def restart(self) -> Status:
@@ -111,7 +146,10 @@ class Service(Protocol):
         ...
 
     def remove(self, confirm: str) -> dict[str, Any]:
-        """Hand the capacity back to peers, purge keys and stop. ``confirm`` must be the node's name."""
+        """Hand the capacity back to peers, purge keys and stop. ``confirm`` must be the node's name.
+
+        Raises BadRequest if it is not, Conflict with what stands in the way, NotReady, StoreFailed.
+        """
         ...
 
 

@@ -14,8 +14,11 @@ class Shortage:
     """A window in which the capacity falls short, and by how much at worst."""
 
     start: int
+    """UNIX seconds."""
     end: int | None
+    """UNIX seconds; None: for ever."""
     missing: int
+    """bit/s at the worst instant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,11 @@ class Offer:
     """A reservation that would fit here now."""
 
     rate: int
+    """bit/s."""
     start: int
+    """UNIX seconds."""
     end: int | None
+    """UNIX seconds; None: for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +47,21 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class ReservationRequest:
-    """A consumer's wish. ``start`` None means now; ``patience_ms`` how long peers may be asked, 0 not at all."""
+    """A consumer's wish."""
 
     pool: str
     rate: int
+    """bit/s."""
     start: int | None = None
+    """UNIX seconds; None: now."""
     end: int | None = None
+    """UNIX seconds; None: for ever."""
     source: str = "any"
     destination: str = "any"
     owner: str = ""
     label: str = ""
     patience_ms: int = 5_000
+    """Milliseconds peers may be asked for what is missing; 0: not at all."""
     dry_run: bool = False
     """Tell whether it would be admitted here, and change nothing."""
 
@@ -61,14 +71,18 @@ class ReservationView:
     id: str
     pool: str
     rate: int
+    """bit/s."""
     start: int
+    """UNIX seconds."""
     end: int | None
+    """UNIX seconds; None: for ever."""
     state: Literal["pending", "active", "ended", "cancelled"]
     source: str
     destination: str
     owner: str
     label: str
     created: int
+    """UNIX seconds."""
     remaining_s: int | None
     """Seconds to the start while pending, to the end while active; None for ever, 0 after it."""
 
@@ -79,7 +93,9 @@ class Page:
 
     reservations: list[ReservationView]
     total: int
+    """On all pages together."""
     next: str | None
+    """None on the last page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +104,15 @@ class Availability:
 
     pool: str
     start: int
+    """UNIX seconds."""
     end: int | None
+    """UNIX seconds; None: for ever."""
     free: int
+    """bit/s, at the worst instant of the window."""
     steps: list[tuple[int, int]]
+    """UNIX seconds and the bit/s free from then on, in order of time, bounded."""
     earliest: int | None
-    """If a rate and a duration were asked for: the earliest start here, None if there is none."""
+    """UNIX seconds: if a rate and a duration were asked for the earliest start here; None if there is none."""
     peers_spare: int
     """bit/s: what peers last said they could spare."""
     obtainable: int | None
@@ -102,8 +122,11 @@ class Availability:
 @dataclass(frozen=True, slots=True)
 class SeedView:
     low: int
+    """bit/s on the pool's line, the first of the range."""
     high: int
+    """bit/s on the pool's line, the first behind the range."""
     origin: str
+    """Name#instance of the agent that seeded it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,25 +135,35 @@ class PoolView:
 
     name: str
     seeded: int
-    """Of all origins known here."""
+    """bit/s of all origins known here."""
     seeds: list[SeedView]
     held: int
+    """bit/s held here now."""
     committed: int
+    """bit/s booked by reservations now."""
     free: int
+    """bit/s held and not committed now."""
     spare: int
-    """Free over the whole horizon of the policy."""
+    """bit/s free over the whole horizon of the policy."""
     in_doubt: int
+    """bit/s in transfers whose outcome is not known."""
     blocks: int
+    """Held here; more of them are more fragments."""
     reservations: int
+    """Kept here."""
     problems: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class BlockView:
     low: int
+    """bit/s on the pool's line, the first of the range."""
     high: int
+    """bit/s on the pool's line, the first behind the range."""
     start: int
+    """UNIX seconds."""
     end: int | None
+    """UNIX seconds; None: for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +178,14 @@ class PeerView:
     """Name#instance."""
     locator: str
     pools: dict[str, int]
-    """What it last said it could spare, by pool."""
+    """bit/s it last said it could spare, by pool."""
     heard_s: float | None
     """Seconds since it was last heard, None if only remembered."""
     good: bool
     failures: int
+    """Conversations that failed in a row."""
     backoff_s: float
+    """Seconds until it is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +195,12 @@ class TransferView:
     pool: str
     peer: str
     rate: int
-    """The most at any instant."""
+    """bit/s, the most at any instant."""
     blocks: list[BlockView]
     state: str
     in_doubt: bool
     at: int
+    """UNIX seconds of its last change."""
     note: str
 
 
@@ -172,9 +208,13 @@ class TransferView:
 class ParamView:
     name: str
     value: int | bool
+    """In the unit."""
     default: int | bool
+    """In the unit, as is the value."""
     low: int
+    """The least value, in the unit."""
     high: int
+    """The greatest value, in the unit."""
     unit: str
     about: str
 
@@ -182,6 +222,7 @@ class ParamView:
 @dataclass(frozen=True, slots=True)
 class ParamsView:
     serial: int
+    """Grows by one with each change."""
     issuer: str
     params: list[ParamView]
 
@@ -191,6 +232,7 @@ class Problem:
     code: str
     message: str
     since: int
+    """UNIX seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,18 +256,26 @@ class Status:
     state: Literal["installed", "instantiated", "operational"]
     version: str
     pid: int
+    """Of the process."""
     started: int
+    """UNIX seconds."""
     uptime_s: int
+    """Seconds."""
     substrate: str
     secure: bool
     grasp_port: int
+    """TCP and UDP; 0 while GRASP is down."""
     interfaces: list[str]
     health: Health
     pools: list[PoolView]
     peers: int
+    """Known here."""
     transfers_in_doubt: int
+    """Transfers whose outcome is not known."""
     reservations: int
+    """Pending and active."""
     params_serial: int
+    """Of the policy in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +284,11 @@ class AuditPool:
 
     pool: str
     seeded: int
+    """bit/s."""
     held: int
+    """bit/s held by all agents now."""
     in_motion: int
+    """bit/s in escrow that no requester has accepted."""
     ok: bool
     missing: list[BlockView]
     twice: list[BlockView]
@@ -250,6 +303,7 @@ class Audit:
     ok: bool
     at_rest: bool
     rounds: int
+    """Readings of all agents that it took."""
     agents: list[str]
     unreachable: list[str]
     pools: list[AuditPool]
@@ -257,10 +311,12 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened; ``number`` grows by one each, from 1 at every start of the agent."""
+    """Something that happened."""
 
     number: int
+    """Grows by one each, from 1 at every start of the agent."""
     at: float
+    """UNIX seconds, with fractions."""
     kind: str
     message: str
     fields: dict[str, Any] = field(default_factory=dict)
@@ -270,6 +326,6 @@ class Event:
 class Events:
     events: list[Event]
     next: int
-    """Pass it as ``after`` to go on."""
+    """A number: pass it as ``after`` to go on."""
     missed: int
     """Events between ``after`` and the first here that are no longer kept."""

@@ -137,8 +137,8 @@ class ApiSection(Section):
     tcp: tuple[str, int] | None = None
     """A loopback address and a port; None: the socket only."""
     token_file: Path | None = None
-    workers: int = 8
-    """Threads that answer requests; above it requests wait."""
+    workers: int = 16
+    """Requests that may wait for peers at once, and one more; above it such requests wait, quick ones do not."""
 
     RULES: ClassVar[Rules] = {
         "socket": a_socket_path,

@@ -1,0 +1,249 @@
+"""A client of the northbound API that loads fast: the standard library and the agent's errors, nothing else."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from asa.errors import AsaError, BadRequest, Unreachable
+from asa.northbound import refusals
+
+_STREAM_TIMEOUT_S: Final = 45.0
+"""Three of the comments a stream sends in silence."""
+_REPEATABLE: Final = {"GET", "HEAD", "OPTIONS", "DELETE"}
+_CLOSED: Final = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError, http.client.RemoteDisconnected)
+
+
+def _by_code() -> dict[str, type[AsaError]]:
+    """Every class of error by its code; of those that share one, the most general."""
+    found: dict[str, type[AsaError]] = {}
+    classes = [AsaError]
+    while classes:
+        kind = classes.pop(0)
+        found.setdefault(kind.code, kind)
+        classes += kind.__subclasses__()
+    return found
+
+
+_CLASSES: Final = _by_code()
+assert refusals.UnknownPath.code in _CLASSES
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        try:
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(self._path)
+        except OSError:
+            self.sock.close()
+            self.sock = None
+            raise
+
+
+class Client:
+    """One connection to an agent, kept open between requests; for one thread at a time.
+
+    ``address`` is the path of its Unix socket (``/run/asa/api`` or ``unix:api``), or ``HOST:PORT`` with a ``token``.
+    ``timeout``: seconds to wait for an answer; give more than the patience of what is asked.
+    """
+
+    def __init__(self, address: str, token: str | None = None, timeout: float = 30.0) -> None:
+        """Raises BadRequest for an address that is none."""
+        self._address = address
+        self._token = token
+        self._timeout = timeout
+        self._connection: http.client.HTTPConnection | None = None
+        self._path, self._host, self._port = _parsed(address)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """The decoded answer; None if it has no body. Query parameters that are None are left out.
+
+        Raises the agent's error as its class, and Unreachable. A connection that was closed before anything was
+        answered is tried once more, if doing the request twice does no more than once.
+        """
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        sent = dict(headers or {})
+        repeatable = method in _REPEATABLE or (method == "POST" and any(n.lower() == "idempotency-key" for n in sent))
+        target = _target(path, query)
+        try:
+            response, answer = self._exchange(method, target, data, sent)
+        except _CLOSED as error:
+            self.close()
+            if not repeatable:
+                raise self._lost(error) from error
+            try:
+                response, answer = self._exchange(method, target, data, sent)
+            except _CLOSED as again:
+                self.close()
+                raise self._lost(again) from again
+        # A health that is not ready is an answer, though its status is an error's.
+        found = _decoded(answer) if answer else None
+        if response.status >= 400 and (failed := _error(response.status, found)) is not None:
+            raise failed
+        return found
+
+    def events(self, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Events as they happen, numbered above ``after``, each as :class:`asa.views.Event` in JSON.
+
+        An event of the kind ``missed`` stands for those no longer kept. Ends when the agent stops; raises what
+        :meth:`request` does, and Unreachable if the agent is silent.
+        """
+        connection = self._connect(max(self._timeout, _STREAM_TIMEOUT_S))
+        try:
+            response = self._ask(connection, "GET", f"/v1/events/stream?after={after}", None, {})
+            if response.status != 200:
+                found = _error(response.status, _decoded(response.read()))
+                raise found or Unreachable(f"what answers at {self._address} is not an agent: no event stream")
+            lines: list[str] = []
+            while raw := response.readline():
+                line = raw.decode().rstrip("\r\n")
+                if line.startswith("data:"):
+                    lines.append(line[5:].removeprefix(" "))
+                elif not line and lines:
+                    yield json.loads("\n".join(lines))
+                    lines = []
+        except TimeoutError as error:
+            raise Unreachable(f"the agent at {self._address} is silent", hint="ask again") from error
+        except _CLOSED:
+            return
+        finally:
+            connection.close()
+
+    def _exchange(
+        self, method: str, target: str, data: bytes | None, headers: dict[str, str]
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        if self._connection is None:
+            self._connection = self._connect(self._timeout)
+        try:
+            response = self._ask(self._connection, method, target, data, headers)
+            return response, response.read()
+        except TimeoutError as error:
+            self.close()
+            raise Unreachable(
+                f"no answer from the agent at {self._address} within {self._timeout:g} s",
+                hint="it may still do what was asked: look before you ask again, or repeat with the same key",
+            ) from error
+        except http.client.IncompleteRead as error:
+            self.close()
+            raise self._lost(error) from error
+        except http.client.HTTPException as error:
+            self.close()
+            if isinstance(error, http.client.RemoteDisconnected):
+                raise
+            raise Unreachable(f"what answers at {self._address} is not an agent: {error!r}") from error
+
+    def _ask(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        data: bytes | None,
+        headers: dict[str, str],
+    ) -> http.client.HTTPResponse:
+        sent = {"Accept": "application/json", **headers}
+        if data is not None:
+            sent["Content-Type"] = "application/json"
+        if self._token is not None and self._path is None:
+            sent["Authorization"] = f"Bearer {self._token}"
+        try:
+            connection.request(method, target, data, sent)
+        except BrokenPipeError:
+            # Refused while it was being sent; the answer tells why, if there is one.
+            pass
+        return connection.getresponse()
+
+    def _connect(self, timeout: float) -> http.client.HTTPConnection:
+        connection = (
+            http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+            if self._path is None
+            else _UnixConnection(self._path, timeout)
+        )
+        try:
+            connection.connect()
+        except OSError as error:
+            raise Unreachable(f"no agent at {self._address}: {error.strerror or error}", hint=_hint(error)) from error
+        return connection
+
+    def _lost(self, error: Exception) -> Unreachable:
+        return Unreachable(
+            f"the agent at {self._address} closed the connection before it answered: {error or type(error).__name__}",
+            hint="it may have done what was asked: look before you ask again",
+        )
+
+
+def _parsed(address: str) -> tuple[str | None, str, int]:
+    if address.startswith("unix:"):
+        return address.removeprefix("unix:"), "", 0
+    if "/" in address and not address.startswith("http://"):
+        return address, "", 0
+    try:
+        parts = urlsplit(address if address.startswith("http://") else f"http://{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or not port:
+        raise BadRequest(f"{address!r} is no address of an agent", hint="give the path of its socket, or HOST:PORT")
+    return None, host, port
+
+
+def _target(path: str, query: Mapping[str, Any] | None) -> str:
+    given = {name: value for name, value in (query or {}).items() if value is not None}
+    if not given:
+        return quote(path, safe="/%?=&+")
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
+    return f"{quote(path, safe='/%')}?{urlencode(texts)}"
+
+
+def _decoded(answer: bytes) -> Any:
+    try:
+        return json.loads(answer)
+    except ValueError as error:
+        raise Unreachable("what answered is not an agent: no JSON", hint="look at the address") from error
+
+
+def _error(status: int, answer: Any) -> AsaError | None:
+    """The error an agent answered with; None for an answer that is none."""
+    body = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(body, dict) or not isinstance(body.get("code"), str):
+        return None
+    code = body["code"]
+    kind = _CLASSES.get(code, AsaError)
+    error = kind(str(body.get("message", "")), hint=str(body.get("hint", "")), details=body.get("details") or {})
+    error.code, error.status = code, status
+    return error
+
+
+def _hint(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "only the socket's group may ask; join it, or ask as root"
+    if isinstance(error, TimeoutError):
+        return "the agent does not accept connections; look at its log"
+    return "is the agent running, and is this the address its configuration names?"

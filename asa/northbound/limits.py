@@ -1,0 +1,91 @@
+"""Every bound of the northbound API, with its unit and what happens there."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_HEAD: Final = 16_384
+"""Bytes of a request's line and headers; more is answered 431 and the connection closed."""
+
+MAX_HEADERS: Final = 64
+"""Headers of a request; more is answered 431."""
+
+MAX_TARGET: Final = 4_096
+"""Bytes of a path with its query; more is answered 414."""
+
+MAX_BODY: Final = 65_536
+"""Bytes of a request's body; more is answered 413 and the connection closed, the rest unread."""
+
+WAITING: Final = 32
+"""Calls that may wait for peers and for which there is no worker, waiting for one; one more is answered 503."""
+
+PLACE_S: Final = 5.0
+"""Seconds such a call waits at most, or its patience if that is less; then it is answered 503. One without patience
+asks no peers and does not wait."""
+
+PATIENCE_MS: Final = 5_000
+"""Milliseconds of patience of a call that cannot say it."""
+
+MAX_IDLE: Final = 256
+"""Connections kept open between requests; beyond, a connection is closed behind its answer."""
+
+MAX_ACCEPTED: Final = 256
+"""Connections with a request that wait for a thread. At the bound the rest wait in the backlog; one that could not be
+served within a second is answered 503."""
+
+BACKLOG: Final = 1_024
+"""Connections the kernel keeps before they are accepted, also while the agent replaces itself; the kernel's
+``somaxconn`` may lower it."""
+
+IDLE_S: Final = 60.0
+"""Seconds a connection may stay open between requests; then it is closed. It keeps no thread."""
+
+STAY_MS: Final = 1
+"""Milliseconds a thread for which no connection waits stays with one it has answered."""
+
+REQUEST_S: Final = 5.0
+"""Seconds from when a request is awaited to its last byte; then it is answered 408. It keeps a thread so long."""
+
+WRITE_S: Final = 5.0
+"""Seconds a client may take to read an answer, or a piece of a stream; then the connection is closed."""
+
+LINGER_S: Final = 0.5
+"""Seconds a connection that was refused is still read and the bytes thrown away, so that the client sees the answer
+and not a reset."""
+
+KEEP_ALIVE_S: Final = 15.0
+"""Seconds of silence on an event stream before a comment line is sent."""
+
+WAIT_SLICE_MS: Final = 1_000
+"""How long the service is let wait for events before it is looked whether the client is still there, and the server not
+stopping."""
+
+STREAM_BATCH: Final = 100
+"""Events read at a time for a stream."""
+
+MAX_INT: Final = 2**63 - 1
+"""The greatest rate (bit/s), time (UNIX s) or count: what the agent's stable storage holds."""
+
+MAX_NAME: Final = 255
+"""Characters of a name or an identifier."""
+
+MAX_TEXT: Final = 255
+"""Characters of a selector or a label."""
+
+MAX_PATIENCE_MS: Final = 60_000
+"""Milliseconds a consumer may let peers be asked."""
+
+MAX_WAIT_MS: Final = 30_000
+"""Milliseconds ``GET /v1/events`` may wait."""
+
+MAX_LIMIT: Final = 1_000
+"""Items on one page."""
+
+MAX_PARAMS: Final = 64
+"""Parameters set in one request."""
+
+MAX_KEY: Final = 128
+"""Characters of an Idempotency-Key."""
+
+MIN_TOKEN: Final = 16
+"""Characters of a token; a shorter one could be guessed."""

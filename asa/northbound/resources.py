@@ -1,0 +1,227 @@
+"""The endpoints: each one call of the service, and all of them as one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+from asa import views
+from asa.errors import (
+    BadRequest,
+    BadWindow,
+    Conflict,
+    Ended,
+    KeyReused,
+    NotReady,
+    Short,
+    StoreFailed,
+    UnknownPool,
+    UnknownReservation,
+    UnknownTransfer,
+)
+from asa.northbound import bodies
+from asa.northbound.routes import Call, Reply, Route
+from asa.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Where to look."""
+
+    service: str
+    openapi: str
+    """The path of the description of every endpoint."""
+    endpoints: list[str]
+    """Method and path, each."""
+
+
+def index(service: Service, call: Call) -> Index:
+    return Index("asa", "/openapi.json", [f"{route.method} {route.path}" for route in ROUTES])
+
+
+def health(service: Service, call: Call) -> Reply:
+    found = service.health()
+    return Reply(found, status=200 if found.ready else 503)
+
+
+def seed(service: Service, call: Call) -> Reply:
+    body: bodies.Seed = call.body
+    seeded = service.seed(body.name, body.capacity, body.at)
+    return Reply(seeded, location=f"/v1/pools/{quote(seeded.name, safe='')}")
+
+
+def reserve(service: Service, call: Call) -> Reply:
+    body: bodies.Reserve = call.body
+    made = service.reserve(
+        views.ReservationRequest(
+            body.pool, body.rate, body.start, body.end, body.source, body.destination, body.owner, body.label,
+            body.patience_ms, body.dry_run,
+        ),
+        call.key,
+    )  # fmt: skip
+    if body.dry_run:
+        return Reply(made, status=200)
+    return Reply(made, location=f"/v1/reservations/{quote(made.id, safe='')}")
+
+
+def reservations(service: Service, call: Call) -> views.Page:
+    query: bodies.ReservationsQuery = call.query
+    return service.reservations(
+        pool=query.pool, state=query.state, owner=query.owner, after=query.after, limit=query.limit
+    )
+
+
+def change(service: Service, call: Call) -> views.ReservationView:
+    body: bodies.Change = call.body
+    if body.rate is None and body.end is None:
+        raise BadRequest("nothing to change", hint="give rate, end or both", details={"path": "$", "expected": "rate"})
+    return service.change(call.path[0], rate=body.rate, end=body.end, patience_ms=body.patience_ms)
+
+
+def availability(service: Service, call: Call) -> views.Availability:
+    query: bodies.AvailabilityQuery = call.query
+    return service.availability(
+        query.pool, start=query.start, end=query.end, rate=query.rate, duration=query.duration,
+        patience_ms=query.patience_ms,
+    )  # fmt: skip
+
+
+def forfeit(service: Service, call: Call) -> views.TransferView:
+    body: bodies.Forfeit = call.body
+    if not body.confirm:
+        raise BadRequest(
+            "field $.confirm: expected true",
+            hint="forfeit only what its requester will never come back for",
+            details={"path": "$.confirm", "expected": "true"},
+        )
+    return service.forfeit(call.path[0])
+
+
+def openapi(service: Service, call: Call) -> dict[str, Any]:
+    # Made when first asked for: it reads sources, and most agents are never asked.
+    from asa.northbound.openapi import document
+
+    global _document
+    if _document is None:
+        _document = document(ROUTES)
+    return _document
+
+
+_document: dict[str, Any] | None = None
+_CHANGES: Final = (NotReady, StoreFailed)
+
+ROUTES: Final[tuple[Route, ...]] = (
+    Route("index", "GET", "/", "Where to look.", index, Index),
+    Route("openapi", "GET", "/openapi.json", "This document.", openapi, dict[str, Any]),
+    Route(
+        "health", "GET", "/v1/health", "Whether the agent is well: 200 if reservations are accepted, otherwise 503 with"
+        " the same body.", health, views.Health, also=(503,),
+    ),
+    Route(
+        "status", "GET", "/v1/status", "What the agent is and does.",
+        lambda service, call: service.status(), views.Status,
+    ),
+    Route(
+        "manifest", "GET", "/v1/manifest", "The agent's own description of itself (RFC 9222 §5).",
+        lambda service, call: service.manifest(), dict[str, Any],
+    ),
+    Route(
+        "pools", "GET", "/v1/pools", "Every pool known here.",
+        lambda service, call: service.pools(), list[views.PoolView],
+    ),
+    Route(
+        "pool", "GET", "/v1/pools/{name}", "One pool and the blocks held of it.",
+        lambda service, call: service.pool(call.path[0]), views.PoolDetail, errors=(UnknownPool,),
+    ),
+    Route(
+        "seed", "POST", "/v1/pools", "Seed a pool at its origin, or grow it.", seed, views.PoolView, 201,
+        body=bodies.Seed, errors=(Conflict, *_CHANGES),
+    ),
+    Route(
+        "reserve", "POST", "/v1/reservations", "Reserve bandwidth, asking peers within the patience. With an"
+        " Idempotency-Key the same request is done once however often it is sent. A dry run changes nothing and is"
+        " answered 200.", reserve, views.ReservationView, 201, body=bodies.Reserve, key=True, also=(200,), long=True,
+        errors=(Short, BadWindow, UnknownPool, KeyReused, *_CHANGES),
+    ),
+    Route(
+        "reservations", "GET", "/v1/reservations", "Reservations made here, in order of id, a page at a time.",
+        reservations, views.Page, query=bodies.ReservationsQuery,
+    ),
+    Route(
+        "reservation", "GET", "/v1/reservations/{id}", "One reservation.",
+        lambda service, call: service.reservation(call.path[0]), views.ReservationView, errors=(UnknownReservation,),
+    ),
+    Route(
+        "change", "PATCH", "/v1/reservations/{id}", "Resize, extend or shorten a reservation, at once or not at all.",
+        change, views.ReservationView, body=bodies.Change, long=True,
+        errors=(Short, BadWindow, UnknownReservation, Ended, *_CHANGES),
+    ),
+    Route(
+        "cancel", "DELETE", "/v1/reservations/{id}", "Cancel a reservation; a cancelled one is returned as it is.",
+        lambda service, call: service.cancel(call.path[0]), views.ReservationView,
+        errors=(UnknownReservation, Ended, *_CHANGES),
+    ),
+    Route(
+        "availability", "GET", "/v1/availability", "How much of a pool is free over a window, when a rate would fit,"
+        " and with patience what peers would add.", availability, views.Availability, query=bodies.AvailabilityQuery,
+        long=True, errors=(BadWindow, UnknownPool),
+    ),
+    Route(
+        "peers", "GET", "/v1/peers", "The peers known here.",
+        lambda service, call: service.peers(), list[views.PeerView],
+    ),
+    Route(
+        "transfers", "GET", "/v1/transfers", "Capacity given, taken and held in escrow.",
+        lambda service, call: service.transfers(in_doubt=call.query.in_doubt), list[views.TransferView],
+        query=bodies.TransfersQuery,
+    ),
+    Route(
+        "forfeit", "POST", "/v1/transfers/{txn}/forfeit", "Take back an escrow whose requester will never come back.",
+        forfeit, views.TransferView, body=bodies.Forfeit, errors=(UnknownTransfer, Conflict, *_CHANGES),
+    ),
+    Route(
+        "params", "GET", "/v1/params", "The policy in force.",
+        lambda service, call: service.params(), views.ParamsView,
+    ),
+    Route(
+        "set_params", "PATCH", "/v1/params", "Set parameters of the policy, all of them or none.",
+        lambda service, call: service.set_params(call.body), views.ParamsView, body=bodies.Params,
+        errors=(Conflict, *_CHANGES),
+    ),
+    Route(
+        "audit", "POST", "/v1/audit", "Whether the blocks of all agents partition what was seeded.",
+        lambda service, call: service.audit(call.body.pool), views.Audit, body=bodies.AuditWish, body_optional=True,
+        long=True, errors=(NotReady,),
+    ),
+    Route(
+        "events", "GET", "/v1/events", "What happened; may wait until something does.",
+        lambda service, call: service.events(call.query.after, limit=call.query.limit), views.Events,
+        query=bodies.EventsQuery,
+    ),
+    Route(
+        "stream", "GET", "/v1/events/stream", "What happens, as server-sent events: `id` is the event's number, `event`"
+        " its kind, `data` the event. Behind a gap comes an event `missed` without id; silence is broken by a comment"
+        " every 15 s.", lambda service, call: service.events(call.query.after), views.Event, query=bodies.StreamQuery,
+        stream=True,
+    ),
+    Route(
+        "activate", "POST", "/v1/agent/activate", "Ask and grant.", lambda service, call: service.activate(),
+        views.Status, body=bodies.Nothing, body_optional=True, errors=_CHANGES,
+    ),
+    Route(
+        "deactivate", "POST", "/v1/agent/deactivate", "Stop asking and granting; what is promised stays promised.",
+        lambda service, call: service.deactivate(), views.Status, body=bodies.Nothing, body_optional=True,
+        errors=_CHANGES,
+    ),
+    Route(
+        "restart", "POST", "/v1/agent/restart", "Replace the running program by the installed version.",
+        lambda service, call: service.restart(), views.Status, body=bodies.Nothing, body_optional=True,
+    ),
+    Route(
+        "remove", "POST", "/v1/agent/remove", "Hand the capacity back to peers, purge keys and stop.",
+        lambda service, call: service.remove(call.body.confirm), dict[str, Any], body=bodies.Remove, long=True,
+        errors=(Conflict, *_CHANGES),
+    ),
+)  # fmt: skip
+"""Every endpoint there is."""

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from asa.northbound.openapi import document
+from asa.northbound.resources import ROUTES
+from asa.northbound.server import Server
+
+from .double import Double
+from .raw import Answer, Raw
+
+TOKEN = "a-token-of-some-length"
+
+
+class Described:
+    """The OpenAPI document as judge of what the server answers."""
+
+    def __init__(self) -> None:
+        self.document: dict[str, Any] = json.loads(json.dumps(document(ROUTES)))
+
+    def check(self, method: str, target: str, answer: Answer) -> None:
+        """The status must be documented for the operation, and the body fit its schema."""
+        path = target.partition("?")[0]
+        for pattern, methods in self.document["paths"].items():
+            if re.fullmatch(re.sub(r"{\w+}", "[^/]+", pattern), path) and method.lower() in methods:
+                if pattern != path and path in self.document["paths"]:
+                    continue
+                response = methods[method.lower()]["responses"][str(answer.status)]
+                ((media, content),) = response["content"].items()
+                assert answer.headers["content-type"] == media
+                schema = content["schema"]
+                break
+        else:
+            schema = {"$ref": "#/components/schemas/Error"}
+        jsonschema.Draft202012Validator(schema | {"components": self.document["components"]}).validate(answer.json())
+
+
+@pytest.fixture(scope="session")
+def described() -> Described:
+    return Described()
+
+
+@pytest.fixture
+def double() -> Double:
+    return Double()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "api"
+
+
+@pytest.fixture
+def server(double: Double, path: Path) -> Iterator[Server]:
+    server = Server(double, path, tcp=("127.0.0.1", 0), token=TOKEN, workers=8)
+    server.start()
+    yield server
+    server.stop(1.0)
+
+
+@pytest.fixture
+def raw(server: Server, path: Path) -> Iterator[Raw]:
+    with Raw(path) as raw:
+        yield raw

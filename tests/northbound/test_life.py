@@ -1,0 +1,376 @@
+"""Starting, stopping and being replaced; the socket's file; streams; the client."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from asa.errors import BadConfig, Busy, Conflict, KeyReused, Short, UnknownPool, Unreachable
+from asa.northbound import limits
+from asa.northbound.client import Client
+from asa.northbound.refusals import MethodNotAllowed
+from asa.northbound.server import Server
+
+from .conftest import TOKEN
+from .double import Double
+from .raw import Raw
+
+WISH = {"pool": "wan", "rate": 5}
+
+
+def test_a_stale_socket_is_replaced_and_a_live_one_refused(double: Double, path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    first = Server(double, path, mode=0o600, group=os.getgid())
+    first.start()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    second = Server(double, path)
+    with pytest.raises(Conflict, match="listens on"):
+        second.start()
+    with Raw(path) as raw:
+        assert raw.ask("GET", "/v1/health").status == 200
+    first.stop()
+    assert not path.exists()
+    first.stop()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(double: Double, path: Path) -> None:
+    path.write_text("precious")
+    with pytest.raises(BadConfig, match="not a socket"):
+        Server(double, path).start()
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tcp": ("0.0.0.0", 0), "token": TOKEN}, "loopback"),
+        ({"tcp": ("::", 0), "token": TOKEN}, "loopback"),
+        ({"tcp": ("192.0.2.1", 0), "token": TOKEN}, "loopback"),
+        ({"tcp": ("example.com", 0), "token": TOKEN}, "not an IP address"),
+        ({"tcp": ("127.0.0.1", 0)}, "needs a token"),
+        ({"token": "short"}, "at least"),
+        ({"workers": 1}, "2 to 64"),
+        ({"group": "no-such-group"}, "cannot listen"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_the_start(
+    double: Double, path: Path, options: dict[str, object], said: str
+) -> None:
+    with pytest.raises(BadConfig, match=said):
+        Server(double, path, **options).start()  # type: ignore[arg-type]  # wrong on purpose
+    assert not path.exists()
+
+
+def test_threads_are_named_and_end(double: Double, path: Path) -> None:
+    server = Server(double, path, workers=3)
+    server.start()
+    names = {thread.name for thread in threading.enumerate() if thread.name.startswith("asa-api")}
+    count = 3 + 1 + limits.WAITING
+    assert names == {"asa-api-unix-accept", *(f"asa-api-unix-{number + 1}" for number in range(count))}
+    with Raw(path) as idle:
+        assert idle.ask("GET", "/v1/health").status == 200
+        server.stop()
+        assert idle.closed()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("asa-api")]
+
+
+def test_what_was_asked_is_answered_while_stopping(double: Double, path: Path) -> None:
+    double.hold = threading.Event()
+    server = Server(double, path)
+    server.start()
+    with Raw(path) as raw:
+        raw.send(
+            b"POST /v1/reservations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b'Content-Length: 23\r\n\r\n{"pool":"wan","rate":5}'
+        )
+        assert double.held.acquire(timeout=10)
+        stopping = threading.Thread(target=server.stop, args=(10.0,))
+        stopping.start()
+        double.hold.set()
+        answer = raw.read()
+        assert answer.status == 201
+        stopping.join(10)
+        assert not stopping.is_alive()
+
+
+def test_a_stop_waits_no_longer_than_its_grace(double: Double, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    double.hold = threading.Event()
+    server = Server(double, path, tcp=("127.0.0.1", 0), token=TOKEN)
+    server.start()
+    assert server.port is not None
+    try:
+        with Raw(path) as asking, Raw(path) as silent, Raw(server.port) as half:
+            asking.send(
+                b"POST /v1/reservations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b'Content-Length: 23\r\n\r\n{"pool":"wan","rate":5}'
+            )
+            half.send(b"GET /v1/hea")
+            assert double.held.acquire(timeout=10)
+            began = time.monotonic()
+            server.stop(0.5)
+            assert time.monotonic() - began < 2
+            assert "asa-api-unix-" in caplog.text, "what is not done is named"
+            assert not path.exists()
+            double.hold.set()
+            assert asking.read().status == 201, "a late answer is still given"
+            assert silent.closed() or silent.read().status == 408
+    finally:
+        double.hold.set()
+
+
+def test_what_has_arrived_before_a_stop_is_answered(double: Double, path: Path) -> None:
+    for _ in range(20):
+        server = Server(double, path)
+        server.start()
+        kept = [Raw(path) for _ in range(5)]
+        for each in kept:
+            assert each.ask("GET", "/v1/health").status == 200
+        for each in kept:
+            each.send(b"GET /v1/pools HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.stop(5.0)
+        for each in kept:
+            assert each.read().status == 200
+            assert each.closed()
+            each.close()
+
+
+def test_a_successor_goes_on_with_the_same_sockets_and_nobody_is_refused(double: Double, path: Path) -> None:
+    server = Server(double, path, tcp=("127.0.0.1", 0), token=TOKEN)
+    server.start()
+    port = server.port
+    assert port is not None
+    over = threading.Event()
+    failures: list[Exception] = []
+    asked = threading.Semaphore(0)
+
+    def keep_asking(connect: Callable[[], Raw]) -> None:
+        while not over.is_set():
+            try:
+                with connect() as raw:
+                    assert raw.ask("GET", "/v1/health", headers={"Authorization": f"Bearer {TOKEN}"}).status == 200
+                asked.release()
+            except Exception as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=keep_asking, args=(lambda: Raw(path),)) for _ in range(3)]
+    threads += [threading.Thread(target=keep_asking, args=(lambda: Raw(port),)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(4):
+        for _ in range(30):
+            assert asked.acquire(timeout=10)
+        inherited = server.fds()
+        server.stop(2.0)
+        server = Server(double, path, tcp=("127.0.0.1", 0), token=TOKEN, inherited=inherited)
+        server.start()
+        assert server.port == port
+    over.set()
+    for thread in threads:
+        thread.join(10)
+    server.stop(1.0)
+    assert failures == []
+    assert not path.exists()
+
+
+def test_inherited_sockets_survive_exec(path: Path) -> None:
+    program = """
+import os, sys
+from asa.northbound.server import Server
+from tests.northbound.double import Double
+path, inherited = sys.argv[1], [int(number) for number in sys.argv[2:]]
+server = Server(Double(), path, inherited=inherited)
+server.start()
+print(len(inherited), flush=True)
+sys.stdin.readline()
+numbers = [str(number) for number in server.fds()]
+server.stop(1.0)
+if not inherited:
+    os.execv(sys.executable, [sys.executable, "-c", open("/proc/self/cmdline").read().split("\\0")[2], path, *numbers])
+"""
+    agent = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert agent.stdin is not None
+    assert agent.stdout is not None
+    with agent:
+        assert agent.stdout.readline() == "0\n"
+        agent.stdin.write("go\n")
+        agent.stdin.flush()
+        with Client(str(path)) as client:
+            assert client.request("GET", "/v1/health")["ready"]
+        assert agent.stdout.readline() == "1\n"
+        with Client(str(path)) as client:
+            assert client.request("GET", "/v1/health")["ready"]
+        agent.stdin.close()
+    assert agent.returncode == 0
+
+
+def test_a_stream_tells_what_happens(server: Server, double: Double, path: Path) -> None:
+    double.happen("first")
+    double.happen("kind\nwith a line end")
+    with Raw(path) as raw:
+        raw.send(b"GET /v1/events/stream HTTP/1.1\r\nHost: x\r\nLast-Event-ID: 1\r\n\r\n")
+        head = raw.read()
+        assert (head.status, head.headers["content-type"]) == (200, "text/event-stream")
+        assert [raw.line() for _ in range(2)] == [b"id: 2\n", b"event: kind with a line end\n"]
+        assert raw.line().startswith(b'data: {"number":2,')
+        assert raw.line() == b"\n"
+        double.happen("third")
+        assert raw.line() == b"id: 3\n"
+
+
+def test_a_stream_tells_of_a_gap_and_keeps_alive(
+    server: Server, double: Double, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asa.northbound.watchers.KEEP_ALIVE_S", 0.0)
+    for _ in range(1_010):
+        double.happen("many")
+    with Client(str(path)) as client:
+        events = client.events()
+        gap = next(events)
+        assert (gap["kind"], gap["fields"]) == ("missed", {"missed": 10})
+        assert [next(events)["number"] for _ in range(1_000)] == list(range(11, 1_011))
+    with Raw(path) as raw:
+        raw.send(b"GET /v1/events/stream?after=1010 HTTP/1.1\r\nHost: x\r\n\r\n")
+        raw.read()
+        assert raw.line() == b": keep-alive\n"
+
+
+def test_so_many_may_wait_for_events_and_one_more_is_refused(server: Server, path: Path, double: Double) -> None:
+    streams = [Raw(path) for _ in range(4)]
+    for each in streams:
+        each.send(b"GET /v1/events/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert each.read().status == 200
+    with Raw(path) as raw:
+        for target in ("/v1/events/stream", "/v1/events?wait_ms=30000", "/v1/events?wait%5Fms=30000"):
+            answer = raw.ask("GET", target)
+            assert (answer.status, answer.code) == (503, "busy")
+        assert raw.ask("GET", "/v1/events").status == 200
+    for each in streams:
+        each.close()
+    double.happen("late")
+    with Raw(path) as raw:
+        until = time.monotonic() + 10
+        while (answer := raw.ask("GET", "/v1/events?wait_ms=1")).status == 503:
+            assert time.monotonic() < until, "the places of clients that are gone come free"
+        assert answer.json()["events"]
+
+
+def test_streams_end_when_the_server_stops(double: Double, path: Path) -> None:
+    server = Server(double, path)
+    server.start()
+    double.happen("one")
+    events = Client(str(path)).events()
+    assert next(events)["number"] == 1
+    server.stop(5.0)
+    assert list(events) == []
+
+
+def test_the_client_raises_the_agent_s_own_errors(server: Server, path: Path) -> None:
+    for address, token in ((str(path), None), (f"unix:{path}", None), (f"127.0.0.1:{server.port}", TOKEN)):
+        with Client(address, token) as client:
+            made = client.request("POST", "/v1/reservations", WISH, headers={"Idempotency-Key": f"k{address}"})
+            assert client.request("DELETE", f"/v1/reservations/{made['id']}")["state"] == "cancelled"
+            assert client.request("GET", "/v1/transfers", query={"in_doubt": True, "x": None})[0]["txn"] == "t1"
+            with pytest.raises(Short) as short:
+                client.request("POST", "/v1/reservations", WISH | {"rate": 10**12})
+            assert short.value.details["lower_rate"]
+            with pytest.raises(UnknownPool, match="nowhere"):
+                client.request("GET", "/v1/pools/nowhere")
+            with pytest.raises(MethodNotAllowed):
+                client.request("PUT", "/v1/pools")
+            with pytest.raises(KeyReused):
+                client.request(
+                    "POST", "/v1/reservations", {"pool": "x", "rate": 1}, headers={"Idempotency-Key": f"k{address}"}
+                )
+
+
+def test_the_client_takes_an_unready_health_for_an_answer(server: Server, double: Double, path: Path) -> None:
+    double.ready = False
+    assert Client(str(path)).request("GET", "/v1/health")["status"] == "starting"
+
+
+def test_where_nobody_listens_the_client_says_so(path: Path) -> None:
+    with pytest.raises(Unreachable, match="no agent at") as unreachable:
+        Client(str(path)).request("GET", "/v1/health")
+    assert unreachable.value.hint
+    with pytest.raises(Unreachable):
+        list(Client("127.0.0.1:1", TOKEN).events())
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "connections"),
+    [
+        ("GET", {}, 2),
+        ("DELETE", {}, 2),
+        ("POST", {"Idempotency-Key": "k"}, 2),
+        ("POST", {}, 1),
+        ("PATCH", {}, 1),
+    ],
+)
+def test_only_what_may_be_repeated_is_and_only_once(
+    path: Path, method: str, headers: dict[str, str], connections: int
+) -> None:
+    accepted = 0
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def close_each() -> None:
+            nonlocal accepted
+            while True:
+                try:
+                    sock, _ = listener.accept()
+                except OSError:
+                    return
+                with sock:
+                    sock.recv(4096)
+                    accepted += 1
+
+        thread = threading.Thread(target=close_each)
+        thread.start()
+        with pytest.raises(Unreachable, match="closed the connection"):
+            Client(str(path)).request(method, "/v1/pools", headers=headers)
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+    assert accepted == connections
+
+
+def test_a_kept_connection_the_agent_has_closed_is_opened_again(double: Double, path: Path) -> None:
+    client = Client(str(path))
+    for _ in range(2):
+        server = Server(double, path)
+        server.start()
+        assert client.request("GET", "/v1/health")["ready"]
+        server.stop(1.0)
+    client.close()
+
+
+def test_the_client_loads_nothing_of_the_server() -> None:
+    program = (
+        "import sys, asa.northbound.client; "
+        "print([each for each in ('msgspec', 'falcon', 'cheroot', 'asa.views') if each in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_busy_is_the_agent_s_own_error_too(server: Server, path: Path) -> None:
+    streams = [Client(str(path)).events() for _ in range(5)]
+    raws = [Raw(path) for _ in range(4)]
+    for each in raws:
+        each.send(b"GET /v1/events/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        each.read()
+    with pytest.raises(Busy):
+        next(streams[0])
+    for each in raws:
+        each.close()
