@@ -93,7 +93,7 @@ class Agent:
             rng=rng,
             peers=self.peers,
             params=lambda: self.policy.params,
-            active=lambda: self._active and self.phase in ("starting", "running"),
+            active=lambda: self._active and self.phase in ("starting", "running") and not self.books.failed,
         )
         self.node = grasp.Node(
             config.grasp.interfaces,
@@ -145,7 +145,7 @@ class Agent:
             self._locator, lambda: len(self.peers.everyone()), report, rng,
         )  # fmt: skip
         self.synchronizer = Synchronizer(
-            self.asa, self.names.params, self.names.holdings, self.policy, origin,
+            self.asa, self.names.params, self.names.holdings, self.policy,
             lambda: books.read(oversight.holdings), report, rng,
         )  # fmt: skip
         self.negotiator = MainNegotiator(

@@ -19,6 +19,9 @@ from objectives.resource import ACCEPTED, MAX_PATIENCE_MS, Ask, Confirm, Confirm
 MOST_PEERS: Final = 8
 """Peers asked for one need, whatever the size of the network."""
 
+HASTE_MS: Final = 500
+"""With so little time left a peer has all of it to answer, with more only half: one that hangs must not use it up."""
+
 ATTEMPTS: Final = 4
 """How often one reservation is tried again after capacity came that another consumer then took."""
 
@@ -61,7 +64,7 @@ def obtain(party: Party, need: Need) -> Steps[Obtained]:
         asked.add(peer.name)
         ask = _ask_for(party, need, missing, left_ms)
         try:
-            blocks = yield from ask_one(party, peer, ask, left_ms)
+            blocks = yield from ask_one(party, peer, ask, max(min(left_ms, HASTE_MS), left_ms // 2))
         except (Refused, Declined) as error:
             party.peers.declined(peer, need.pool)
             got.refusals.append(f"{peer.name}: {error.reason}")

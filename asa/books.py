@@ -110,9 +110,12 @@ class Books:
                 for ticket in made:
                     if ticket.changes:
                         ticket.error = StoreFailed(failure.message, hint=failure.hint, details=failure.details)
-                # A rule without changes may have seen those of the others; it decides again.
-                self._waiting.extendleft(reversed([each for each in made if not each.changes]))
-                tickets = [each for each in tickets if each not in made or each.changes]
+                # A rule without changes, or one that refused, may have seen those of the others; it decides again.
+                again = [each for each in tickets if not each.changes]
+                for ticket in again:
+                    ticket.error = None
+                self._waiting.extendleft(reversed(again))
+                tickets = [each for each in tickets if each.changes]
                 self._failed = True
                 self._on_failure(failure)
             else:

@@ -16,6 +16,7 @@ from asa.agent import Agent
 from asa.config import Config
 from asa.errors import AsaError
 from asa.northbound.server import Server
+from asa.salvaged import kept
 from asa.store import Store, salvage
 from grasp import GraspError
 
@@ -62,16 +63,23 @@ def run(config: Config, *, salvaged: bool = False) -> int:
         workers=api.workers,
         inherited=handed_on.get("fds", []),
     )
-    server.start()
+    # A successor lets whoever asks wait in the backlog until it can answer; any other says that it is starting.
+    replaces = bool(handed_on.get("fds")) and not failures
+    if not replaces:
+        server.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.end("stop", "a signal"))
     signal.signal(signal.SIGHUP, lambda *_: agent.end("restart", "SIGHUP"))
     try:
         agent.start()
+        if replaces:
+            server.start()
         _log.info("serving %s", api.socket)
         how, why = agent.endings.get()
     except GraspError as error:
         how, why = "fatal", str(error)
+        if replaces:
+            server.start()
     except AsaError:
         server.stop(0)
         store.close()
@@ -98,11 +106,14 @@ def _token(file: Path | None) -> str | None:
 
 
 def _salvage(config: Config) -> None:
-    """An operator's decision after damage: go on, as a new instance, with what can still be read."""
-    found = salvage(config.agent.state_dir, int(time.time()))
+    """An operator's decision after damage: go on, as a new instance, with what is still true (:mod:`asa.salvaged`)."""
+    now = int(time.time())
+    found = salvage(config.agent.state_dir, now)
     for each in found.lost:
         _log.warning("lost: %s", each)
-    Store.create_from(config.agent.state_dir, found.records, now=int(time.time())).close()
+    records = kept(found.records, not found.lost, config.pools, now)
+    _log.warning("going on as a new instance with %d of %d records", len(records), len(found.records))
+    Store.create_from(config.agent.state_dir, records, now=now).close()
 
 
 def _last_resort(fds: list[int], failures: int) -> NoReturn:
@@ -112,12 +123,16 @@ def _last_resort(fds: list[int], failures: int) -> NoReturn:
     """
     pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(16, failures - 1)) * SystemRandom().uniform(0.5, 1.5)
     _log.error("restarting the agent in %.1f s, after %d failures in a row", pause, failures)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
     time.sleep(pause)
     _successor(fds, failures)
 
 
 def _successor(fds: list[int], failures: int) -> NoReturn:
     """Replace the program in this very process; listening sockets live on."""
+    # One more until the successor has its own handler would end the process, and asks for what happens anyway.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.environ[HANDED_ON] = json.dumps({"fds": fds, "failures": failures})
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *(each for each in sys.orig_argv[1:] if each != SALVAGE)])

@@ -9,10 +9,11 @@ from asa import oversight
 from asa.errors import StoreFailed
 from asa.ledger import Ledger
 from asa.performer import text_of
-from asa.records import Change, Contact, Plan
+from asa.records import Change, Contact, Plan, removed
+from asa.threads.flooder import LIVES
 from asa.views import SeedView
 from grasp import GraspError, Objective, TaggedObjective
-from objectives import InvalidValue
+from objectives import InvalidValue, NodeId
 from objectives.agent import Announcement, announcement_from_value
 from objectives.holdings import page_from_value
 
@@ -81,7 +82,10 @@ class Neighbourhood:
         if not where:
             agent.complain("an announcement without a locator TCP can reach")
             return
-        if not agent.peers.heard(time.monotonic(), said, where):
+        news = agent.peers.heard(time.monotonic(), said, where)
+        for gone in agent.peers.replaced(time.monotonic(), said.node, LIVES * agent.policy.params["flood_interval"]):
+            self._forget(gone, said)
+        if not news:
             self._look(said)
             return
         try:
@@ -96,6 +100,16 @@ class Neighbourhood:
         agent.delegator.wake()
         agent.settler.wake()
         self._look(said)
+
+    def _forget(self, gone: NodeId, said: Announcement) -> None:
+        def forgotten(ledger: Ledger) -> Plan[None]:
+            return Plan(removed([ledger.contacts[str(gone)]] if str(gone) in ledger.contacts else ()), None)
+
+        try:
+            self._agent.books.transact(forgotten)
+        except StoreFailed:
+            pass
+        self._agent.events.tell("peer-replaced", f"{said.node} is in the place of {gone}", peer=str(said.node))
 
     def _look(self, said: Announcement) -> None:
         """What may be wrong with the domain as a whole."""

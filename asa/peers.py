@@ -71,8 +71,28 @@ class Peers:
             moved = peer.locator != locator or peer.state != said.state
             peer.locator, peer.sequence, peer.state, peer.heard = locator, said.sequence, said.state, now
             peer.spare = {each.name: each.spare for each in said.pools}
-            peer.seeds = {each.name: each.seeds for each in said.pools if each.seeds}
+            peer.seeds = {each.name: each.seeds for each in said.pools if each.seeds and said.state != "left"}
             return moved
+
+    def replaced(self, now: float, node: NodeId, silent_s: float) -> list[NodeId]:
+        """Forget other instances of a node's name at its address that were not heard for ``silent_s``; who they were.
+
+        An agent that lost its state is a new instance, and the old one will never be heard again.
+        """
+        with self._lock:
+            heard = self._peers.get(node)
+            gone = [
+                each.node
+                for each in self._peers.values()
+                if heard is not None
+                and each.node.name == node.name
+                and each.node != node
+                and _address(each.locator) == _address(heard.locator)
+                and (each.heard is None or each.heard + silent_s < now)
+            ]
+            for each in gone:
+                del self._peers[each]
+            return gone
 
     def _make_room(self) -> None:
         if len(self._peers) >= self._most:
@@ -182,3 +202,7 @@ class Peers:
         """bit/s all peers said they could spare."""
         with self._lock:
             return sum(each.spare.get(pool, 0) for each in self._peers.values() if each.state == "active")
+
+
+def _address(locator: str) -> str:
+    return locator.rpartition(":")[0]

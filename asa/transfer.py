@@ -15,6 +15,7 @@ An answer and an acceptance exclude each other, because both need the transactio
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Final
 
 from asa.errors import AgentError, Conflict, UnknownTransfer
@@ -219,12 +220,10 @@ def confirm(ledger: Ledger, now: int, giver: NodeId, txns: Iterable[bytes]) -> P
 def elapsed(ledger: Ledger, now: int, most: int = 512) -> Plan[list[Given]]:
     """The garbage collector's: what time has decided, and what need not be remembered any more."""
     changes: list[Change] = []
-    lapsed: list[Given] = []
     for given in ledger.given.values():
         if given.state is GivenState.ESCROW:
             if all(each.window.passed(ledger.floor) for each in given.blocks):
                 changes.append(Change(given, Given(given.txn, given.pool, given.peer, given.blocks, _LAPSED, now)))
-                lapsed.append(given)
         elif given.at + TOMBSTONE_S <= now:
             changes.append(Change(given, None))
     for taken in ledger.taken.values():
@@ -234,7 +233,8 @@ def elapsed(ledger: Ledger, now: int, most: int = 512) -> Plan[list[Given]]:
         elif taken.at + TOMBSTONE_S <= now:
             changes.append(Change(taken, None))
     changes += [Change(each, None) for each in ledger.promises.values() if each.until <= now]
-    return Plan(tuple(changes[:most]), lapsed)
+    del changes[most:]
+    return Plan(tuple(changes), [each.after for each in changes if isinstance(each.after, Given)])
 
 
 _LAPSED: Final = GivenState.LAPSED
@@ -246,7 +246,8 @@ def _to(taken: Taken, state: TakenState, now: int) -> Taken:
 
 def _end(ledger: Ledger, now: int, txn: bytes, state: GivenState) -> Plan[None]:
     given = ledger.given.get(txn)
-    if given is None or given.state is state:
+    if given is None or given.state in (state, GivenState.LAPSED):
+        # Of a window that has passed nobody need know whose it was.
         return Plan((), None)
     after = Given(txn, given.pool, given.peer, given.blocks, state, now)
     back = made(*(Held(given.pool, each) for each in given.blocks)) if state is not GivenState.CLOSED else ()
@@ -261,7 +262,7 @@ def _out(ledger: Ledger, pool: str, parts: Sequence[Block]) -> tuple[Change, ...
 def _pieces(blocks: Sequence[Block]) -> list[Window]:
     """The windows between the instants at which a block begins or ends; the last is for ever if a block is."""
     times = sorted({each.start for each in blocks} | {each.end for each in blocks if each.end is not None})
-    windows = [Window(start, end) for start, end in zip(times, times[1:], strict=False)]
+    windows = [Window(start, end) for start, end in pairwise(times)]
     if any(each.end is None for each in blocks):
         windows.append(Window(times[-1], None))
     return windows

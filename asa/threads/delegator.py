@@ -13,7 +13,7 @@ from asa import reservations
 from asa.asking import Need, hand_over, obtain, probe
 from asa.asking import reserve as reserve_steps
 from asa.books import Books
-from asa.errors import Busy, Short
+from asa.errors import Busy, Short, StoreFailed
 from asa.ledger import Ledger
 from asa.performer import Performer
 from asa.records import Reservation
@@ -69,7 +69,7 @@ class Delegator(Duty):
         try:
             return self._books.transact(lambda ledger: reservations.book(ledger, party.clock(), wanted, key, digest))
         except Short:
-            if patience_s <= 0 or not party.active():
+            if patience_s <= 0 or not (party.active() or self._books.failed):
                 raise
         with self._turn(until):
             return self._performer.run(reserve_steps(party, wanted, until, key, digest))
@@ -89,6 +89,11 @@ class Delegator(Duty):
 
     @contextmanager
     def _turn(self, until: float) -> Iterator[None]:
+        if self._books.failed:
+            raise StoreFailed(
+                "stable storage has failed: peers are not asked for what could not be kept",
+                hint="GET /v1/health tells why",
+            )
         if not self._turns.acquire(timeout=max(0.0, until - time.monotonic())):
             raise Busy("too many consumers wait for capacity of peers", hint="try again, or with more patience")
         try:

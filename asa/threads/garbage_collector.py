@@ -8,7 +8,9 @@ from typing import Final
 
 from asa import reservations, transfer
 from asa.books import Books
+from asa.errors import StoreFailed
 from asa.events import EventLog
+from asa.identity import remembering
 from asa.ledger import Ledger
 from asa.records import Given, Held, Plan, made, removed
 from asa.steps import Party
@@ -16,6 +18,12 @@ from asa.threads.duty import Duty
 
 MOST: Final = 512
 """Records changed in one transaction, so that consumers never wait long."""
+
+
+RETRY_S: Final = 2.0
+"""Between two attempts to write when the store has failed; agents that wait for it to work again write nothing."""
+
+TRIED: Final = "tried"
 
 
 class GarbageCollector(Duty):
@@ -33,6 +41,11 @@ class GarbageCollector(Duty):
     def turn(self) -> float | None:
         now = self._party.clock()
         self._books.read(lambda ledger: ledger.advance(now))
+        if self._books.failed:
+            try:
+                self._books.transact(lambda ledger: remembering(ledger, TRIED, now))
+            except StoreFailed:
+                return RETRY_S
         params = self._party.params()
         self._all(lambda ledger: transfer.elapsed(ledger, now, MOST))
         self._all(lambda ledger: reservations.elapsed(ledger, now, params, MOST))

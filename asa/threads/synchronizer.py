@@ -32,7 +32,6 @@ class Synchronizer(Duty):
         params_name: str,
         holdings_name: str,
         policy: Policy,
-        origin: bool,
         pages: Callable[[], Sequence[HoldingsPage]],
         report: Callable[[str, str], None],
         rng: Random,
@@ -42,10 +41,8 @@ class Synchronizer(Duty):
         self._params_name = params_name
         self._holdings_name = holdings_name
         self._policy = policy
-        self._origin = origin
         self._pages = pages
         self._kept: tuple[float, Sequence[HoldingsPage]] = (0.0, ())
-        self._served = 0
         self._wait = ASK_S
         self.obtained = False
 
@@ -53,13 +50,13 @@ class Synchronizer(Duty):
         """Answer M_REQ_SYN from now on."""
         self._asa.on_synchronize(self._params_name, lambda: self._policy.params.to_value())
         self._asa.on_synchronize(self._holdings_name, self._first_page)
+        # All of them, whether this agent has so much or not: what may be read of others is bounded by the same entry.
+        for number in range(1, MAX_PAGES):
+            self._offer(number)
 
     def _first_page(self) -> Any:
         pages = self._pages()
         self._kept = time.monotonic(), pages
-        for number in range(max(1, self._served), min(len(pages), MAX_PAGES)):
-            self._offer(number)
-        self._served = max(self._served, len(pages))
         return pages[0].to_value()
 
     def _offer(self, number: int) -> None:
@@ -76,9 +73,10 @@ class Synchronizer(Duty):
         return pages[number].to_value()
 
     def turn(self) -> float | None:
-        """Ask for the policy until there is one; later rarely, in case floods are lost."""
-        if self._origin:
-            return LONGEST_S
+        """Ask for the policy until there is one; later rarely, in case floods are lost.
+
+        An origin asks too: if it lost its state, what it sets next must not be older than what the others obey.
+        """
         try:
             found = self._asa.synchronize(self._params_name, timeout=ASK_MS)
         except GraspError:
