@@ -1,13 +1,14 @@
 PYTHON  ?= python3
 SECONDS ?= 60
+NODES   ?= 5
 
 PY    := .venv/bin/python
 ENTER := lab/enter
 TYPED := $(wildcard grasp asa objectives lab)
-BENCH := $(patsubst bench/%.py,bench.%,$(wildcard bench/grasp_*.py))
+BENCH := $(patsubst bench/%.py,bench.%,$(wildcard bench/grasp_*.py bench/asa_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv lint test run demo fuzz bench clean
+.PHONY: help setup venv lint test run demo fuzz simulate bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,6 +41,9 @@ demo: venv ## two GRASP nodes negotiate, before your eyes
 
 fuzz: venv ## hostile bytes for SECONDS (60)
 	$(ENTER) $(PY) -m tests.fuzz --seconds $(SECONDS)
+
+simulate: venv ## agents under misfortune, SECONDS (60) long, NODES (5) a network
+	$(PY) -m tests.simulator --seconds $(SECONDS) --nodes $(NODES)
 
 bench: venv ## each benchmark, one JSON object per result
 	@set -e; for module in $(BENCH); do $(ENTER) $(PY) -m $$module; done

@@ -16,6 +16,7 @@ from typing import Any, Final
 import grasp
 from asa import oversight, removal, seeding
 from asa.books import Books
+from asa.clock import Clock
 from asa.config import Config
 from asa.errors import Conflict, StoreFailed
 from asa.events import Complaints, EventLog
@@ -76,7 +77,7 @@ class Agent:
         self.phase = "starting"
         self.endings: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._store = store
-        self._clock = clock
+        self._clock = Clock(clock)
         self._problems: dict[str, Problem] = {}
         rng = SystemRandom()
         me, records = identify(config.agent.name, store, secrets.token_hex(8))
@@ -88,7 +89,7 @@ class Agent:
         self._active: bool = remembered(self.books, ACTIVE, True)
         self.party = Party(
             me=me,
-            clock=lambda: int(clock()),
+            clock=self._clock,
             ticks=time.monotonic,
             rng=rng,
             peers=self.peers,
@@ -142,7 +143,7 @@ class Agent:
         report = self._report
         self.flooder = Flooder(
             self.asa, (self.names.agent, self.names.params), self.policy, origin, self.announcement,
-            self._locator, lambda: len(self.peers.everyone()), report, rng,
+            self._locator, self.peers.crowd, report, rng,
         )  # fmt: skip
         self.synchronizer = Synchronizer(
             self.asa, self.names.params, self.names.holdings, self.policy,
@@ -256,6 +257,11 @@ class Agent:
             self.events.tell("problem", message, code=code)
 
     def _store_failed(self, error: StoreFailed) -> None:
+        if error.code not in self._problems:
+            # It tries again and again from now on.
+            for duty in self.duties:
+                if isinstance(duty, GarbageCollector):
+                    duty.wake()
         self.problem(error.code, f"{error.message}: nothing is granted or booked until it works again")
 
     def _store_works(self) -> None:
@@ -266,6 +272,9 @@ class Agent:
     def health(self) -> Health:
         status = self.phase
         if status == "running":
+            behind = self._clock.behind
+            late = f"the system's clock was set back; time stands still here for {behind} s" if behind > 1 else None
+            self.problem("clock-back", late)
             status = "inactive" if not self._active else ("degraded" if self._problems else "ok")
         return oversight.health(
             status, self.ready, self.config.agent.name, VERSION, self.books, self.duties,

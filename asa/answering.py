@@ -6,7 +6,7 @@ from typing import Final
 
 from asa import transfer
 from asa.asking import Need, guarded, obtain
-from asa.errors import AsaError, StoreFailed
+from asa.errors import AsaError
 from asa.ledger import Ledger
 from asa.records import Plan
 from asa.steps import Agree, Broken, Deny, Look, Party, Propose, Steps, Tell, Transact, Wait
@@ -94,14 +94,6 @@ def _serve_dry(party: Party, ask: Ask) -> Steps[None]:
 
 
 def _serve_give(party: Party, give: Give) -> Steps[None]:
-    try:
-        yield from _take(party, give)
-    except StoreFailed:
-        # Whether it ever will be taken is not on disk: its giver has to ask.
-        raise Broken("the store failed") from None
-
-
-def _take(party: Party, give: Give) -> Steps[None]:
     try:
         yield Transact(lambda ledger: transfer.receive(ledger, party.clock(), give, party.seeds(ledger, give.pool)))
     except Declined as error:

@@ -14,7 +14,19 @@ from asa.transfer import BadOffer, Declined
 from objectives import Block, NodeId, Window
 from objectives.block import peak, trough
 from objectives.fields import MAX_TIME
-from objectives.resource import ACCEPTED, MAX_PATIENCE_MS, Ask, Confirm, Confirmed, Give, Hold, Offer, Settle, Settled
+from objectives.resource import (
+    ACCEPTED,
+    MAX_PATIENCE_MS,
+    Ask,
+    Confirm,
+    Confirmed,
+    Give,
+    Hold,
+    Offer,
+    Settle,
+    Settled,
+    available_from,
+)
 
 MOST_PEERS: Final = 8
 """Peers asked for one need, whatever the size of the network."""
@@ -49,36 +61,77 @@ class Obtained:
 
 
 def obtain(party: Party, need: Need) -> Steps[Obtained]:
-    """Ask peers, one after the other, until the need is met, nobody is left or it is too late."""
+    """Ask peers, one after the other, until the need is met, nobody is left or it is too late.
+
+    What is needed at once is needed whole: peers are asked for all of it, those that cannot say how much they could
+    give, and parts are taken only once they add up. So a need that is going to fail takes nothing from others.
+    """
     got = Obtained()
     asked = {party.me.name, *need.path}
-    while got.rate < need.rate and len(got.grants) + len(got.refusals) < MOST_PEERS:
-        left_ms = int((need.until - party.ticks()) * 1000)
-        if left_ms <= 0 or need.window.passed(party.clock()):
-            got.refusals.append("no time is left")
-            break
-        missing = need.rate - got.rate
-        peer = party.peers.choose(party.ticks(), need.pool, missing, asked)
+    if not need.urgent:
+        while got.rate < need.rate and len(asked) <= MOST_PEERS:
+            peer = _next(party, need, need.rate - got.rate, asked, got)
+            if peer is None:
+                break
+            yield from _ask(party, peer, need, got, party.params()["least_grant"])
+        return got
+    offers: list[tuple[int, NodeId]] = []
+    while len(asked) <= MOST_PEERS and sum(available for available, _ in offers) < need.rate:
+        peer = _next(party, need, need.rate, asked, got)
         if peer is None:
             break
-        asked.add(peer.name)
-        ask = _ask_for(party, need, missing, left_ms)
-        try:
-            blocks = yield from ask_one(party, peer, ask, max(min(left_ms, HASTE_MS), left_ms // 2))
-        except (Refused, Declined) as error:
-            party.peers.declined(peer, need.pool)
-            got.refusals.append(f"{peer.name}: {error.reason}")
-        except Broken as error:
-            party.peers.failed(party.ticks(), peer)
-            got.refusals.append(f"{peer.name}: {error}")
-        else:
-            # Of a window that passed while the answer was on its way nothing is left to count.
-            left = need.window.overlap(Window(party.clock(), None))
-            amount = trough(blocks, left) if left is not None else 0
-            party.peers.granted(party.ticks(), peer, need.pool, peak(blocks))
-            got.rate += amount
-            got.grants.append((peer, blocks))
+        could = yield from _ask(party, peer, need, got, need.rate)
+        if got.rate:
+            return got
+        if could:
+            offers.append((could, peer))
+    if sum(available for available, _ in offers) >= need.rate:
+        for _, peer in sorted(offers, key=lambda each: -each[0]):
+            if got.rate < need.rate:
+                yield from _ask(party, peer, need, got, party.params()["least_grant"])
+    elif len(asked) <= MOST_PEERS:
+        # So few are known here that somebody else may know more: it is asked to ask on.
+        peer = _next(party, need, need.rate, {party.me.name, *need.path}, got)
+        if peer is not None:
+            yield from _ask(party, peer, need, got, need.rate, relayed=True)
     return got
+
+
+def _next(party: Party, need: Need, missing: int, asked: set[str], got: Obtained) -> NodeId | None:
+    """Whom to ask next, who then counts as asked; None if nobody is left, or no time."""
+    if need.until <= party.ticks() or need.window.passed(party.clock()):
+        got.refusals.append("no time is left")
+        return None
+    peer = party.peers.choose(party.ticks(), need.pool, missing, asked)
+    if peer is not None:
+        asked.add(peer.name)
+    return peer
+
+
+def _ask(party: Party, peer: NodeId, need: Need, got: Obtained, least: int, *, relayed: bool = False) -> Steps[int]:
+    """Ask one peer for what is missing, and note what came of it; what it said it could give instead, bit/s."""
+    missing = need.rate - got.rate
+    left_ms = int((need.until - party.ticks()) * 1000)
+    if left_ms <= 0:
+        return 0
+    ask = _ask_for(party, peer, need, missing, left_ms if relayed else 0, least)
+    try:
+        blocks = yield from ask_one(party, peer, ask, left_ms if relayed else max(min(left_ms, HASTE_MS), left_ms // 2))
+    except (Refused, Declined) as error:
+        available = available_from(error.reason)
+        party.peers.declined(peer, need.pool, available)
+        got.refusals.append(f"{peer.name}: {error.reason}")
+        return available
+    except Broken as error:
+        party.peers.failed(party.ticks(), peer)
+        got.refusals.append(f"{peer.name}: {error}")
+        return 0
+    party.peers.granted(party.ticks(), peer, need.pool, peak(blocks))
+    # Of a window that passed while the answer was on its way nothing is left to count.
+    left = need.window.overlap(Window(party.clock(), None))
+    got.rate += trough(blocks, left) if left is not None else 0
+    got.grants.append((peer, blocks))
+    return 0
 
 
 def ask_one(party: Party, peer: NodeId, ask: Ask, patience_ms: int) -> Steps[tuple[Block, ...]]:
@@ -144,7 +197,8 @@ def probe(party: Party, need: Need) -> Steps[int]:
             break
         asked.add(peer.name)
         try:
-            held = yield from try_out(party, peer, _ask_for(party, need, need.rate - found, left_ms), left_ms, False)
+            ask = _ask_for(party, peer, need, need.rate - found, 0, party.params()["least_grant"])
+            held = yield from try_out(party, peer, ask, left_ms, False)
         except Refused:
             continue
         except Broken:
@@ -154,10 +208,10 @@ def probe(party: Party, need: Need) -> Steps[int]:
     return found
 
 
-def _ask_for(party: Party, need: Need, rate: int, left_ms: int) -> Ask:
+def _ask_for(party: Party, peer: NodeId, need: Need, rate: int, patience_ms: int, least: int) -> Ask:
     return Ask(
-        party.txn(), party.me, need.pool, rate, min(rate, party.params()["least_grant"]), need.window.start,
-        need.window.end, party.clock(), need.urgent, min(left_ms, MAX_PATIENCE_MS), need.path,
+        party.txn(), party.me, peer, need.pool, rate, min(rate, least), need.window.start, need.window.end,
+        party.clock(), need.urgent, min(patience_ms, MAX_PATIENCE_MS), need.path,
     )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ from asa.records import (
 from objectives import Block, NodeId, Window
 from objectives.resource import Ask
 
-MARGIN_S: Final = 60
+MARGIN_S: Final = 90
 """Time this long past is forgotten: clocks of peers may be behind, and they may still speak of it."""
 
 

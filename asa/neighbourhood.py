@@ -89,7 +89,8 @@ class Neighbourhood:
             self._look(said)
             return
         try:
-            agent.books.transact(lambda ledger: _contact(ledger, said, where, agent.party.clock()))
+            most = agent.config.limits.peers
+            agent.books.transact(lambda ledger: _contact(ledger, said, where, agent.party.clock(), most))
         except StoreFailed:
             pass
         agent.events.tell(
@@ -126,10 +127,13 @@ class Neighbourhood:
             agent.problem(f"{RIVALS}:{pool}", text or None)
 
 
-def _contact(ledger: Ledger, said: Announcement, where: str, now: int) -> Plan[None]:
-    """Remember where a peer is, for the next life; one that left needs no remembering."""
+def _contact(ledger: Ledger, said: Announcement, where: str, now: int, most: int) -> Plan[None]:
+    """Remember where a peer is, for the next life; one that left needs no remembering.
+
+    Above ``most`` no more are remembered: those there are were there first, and others will be heard again.
+    """
     old = ledger.contacts.get(str(said.node))
     new = Contact(said.node, where, now) if said.state != "left" else None
-    if old is None and new is None:
+    if old is None and (new is None or len(ledger.contacts) >= most):
         return Plan((), None)
     return Plan((Change(old, new),), None)

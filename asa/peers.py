@@ -140,15 +140,15 @@ class Peers:
                 peer.failures, peer.not_before = 0, 0.0
                 peer.spare[pool] = max(0, peer.spare.get(pool, 0) - amount)
 
-    def declined(self, node: NodeId, pool: str) -> None:
-        """It answered that it has nothing: it lives, but need not be asked first again."""
+    def declined(self, node: NodeId, pool: str, available: int) -> None:
+        """It answered that it can spare no more than ``available``: it lives, but need not be asked first again."""
         with self._lock:
             if self._good.get(pool, (None,))[0] == node:
                 del self._good[pool]
             peer = self._peers.get(node)
             if peer is not None:
                 peer.failures, peer.not_before = 0, 0.0
-                peer.spare[pool] = 0
+                peer.spare[pool] = available
 
     def failed(self, now: float, node: NodeId) -> None:
         """It could not be reached, or broke off: it is left alone for a while, twice as long each time, ± half."""
@@ -185,6 +185,11 @@ class Peers:
                 return max(pair, key=lambda each: each.spare[pool]).node
             weights = [each.spare.get(pool, 0) + max(1, want // 100) for each in fit]
             return self._rng.choices(fit, weights)[0].node
+
+    def crowd(self) -> int:
+        """How many other agents take part."""
+        with self._lock:
+            return sum(each.state == "active" for each in self._peers.values())
 
     def seeds(self, pool: str) -> list[tuple[int, int, str]]:
         """What origins say they seeded: low, high, origin."""

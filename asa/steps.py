@@ -129,17 +129,21 @@ class Party:
         return self.rng.randbytes(TXN_LENGTH)
 
     def seeds(self, ledger: Ledger, pool: str) -> list[tuple[int, int]] | None:
-        """What all origins have seeded, or None if no other origin is known."""
+        """What all origins known have seeded; None if none is known."""
         others = [(low, high) for low, high, _ in self.peers.seeds(pool)]
         own = [(each.low, each.high) for each in ledger.account(pool).seeds.values()]
-        return own + others if others else None
+        return own + others or None
 
     def seeded(self, ledger: Ledger, pool: str) -> int:
         """bit/s of a pool, at all origins known."""
         return ledger.seeded(pool) + sum(high - low for low, high, _ in self.peers.seeds(pool))
 
+    def share(self, ledger: Ledger, pool: str) -> int:
+        """bit/s: what this agent would have if all agents had as much."""
+        return self.seeded(ledger, pool) // (1 + self.peers.crowd())
+
     def keep(self, ledger: Ledger, pool: str) -> int:
         """bit/s a delegator keeps back from peers that only want to refill; an origin keeps nothing."""
         if ledger.account(pool).seeds:
             return 0
-        return self.seeded(ledger, pool) * self.params()["low_water"] // 100
+        return self.share(ledger, pool) * self.params()["low_water"] // 100

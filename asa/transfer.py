@@ -35,13 +35,27 @@ from asa.records import (
 from objectives import Block, NodeId, Window
 from objectives.block import peak, trough
 from objectives.params import Params
-from objectives.resource import ACCEPTED, MAX_BLOCKS, NEVER, Ask, Confirm, Give, Hold, Offer, Settle
+from objectives.resource import (
+    ACCEPTED,
+    MAX_BLOCKS,
+    NEVER,
+    Ask,
+    Confirm,
+    Give,
+    Hold,
+    Offer,
+    Settle,
+    short_reason,
+)
 
-SKEW_S: Final = 300
-"""A request made longer ago, or later, by our clock is a replay, or its sender's clock is wrong."""
+SKEW_S: Final = 60
+"""A request made longer ago, or later, by our clock is a replay, or its sender's clock is wrong.
 
-TOMBSTONE_S: Final = 3 * SKEW_S
-"""What ended is remembered so long: longer than any replay can pass for fresh."""
+Less than the time that is not yet forgotten (MARGIN_S), so that whose clocks differ by less can deal with each other.
+"""
+
+TOMBSTONE_S: Final = 900
+"""What ended is remembered so long: far longer than any replay can pass for fresh."""
 
 MOST_REFUSED: Final = 10_000
 """Refusals remembered; above it nobody's unknown transaction is answered, so that no peer can fill the disk."""
@@ -290,6 +304,8 @@ def _promise(ledger: Ledger, now: int, ask: Ask) -> Promise | None:
 
 def _granted(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int) -> int:
     _check_fresh(now, ask.at)
+    if ask.of != ledger.me:
+        raise Declined("not-me", f"this is {ledger.me}, not {ask.of}")
     if ask.node == ledger.me:
         raise Declined("own", "an agent does not ask itself")
     if ask.txn in ledger.given or ask.txn in ledger.promises:
@@ -299,7 +315,7 @@ def _granted(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int) -> i
     can = available(ledger, now, ask, keep)
     amount = min(ask.rate, can)
     if amount < ask.least or (amount < ask.rate and amount < params["least_grant"]):
-        raise Declined("short", f"at most {can} bit/s can be granted over the window", available=can)
+        raise Declined("short", short_reason(can).partition(": ")[2], available=can)
     return amount
 
 

@@ -2,7 +2,8 @@
 
 Every parameter has a default with which an agent works out of the box, and bounds; a value out of bounds leaves the
 old one in force (RFC 9222 §8). Of two policies the one with the higher serial wins, of equal serials the one whose
-issuer sorts last, so that all agents end with the same.
+issuer sorts last, so that all agents end with the same. An agent's fair share is what origins seeded in a pool, divided
+by the number of agents.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ class Parameter:
 
 
 PARAMETERS: Final[Mapping[str, Parameter]] = {
-    "low_water": Parameter(2, 0, 100, "%", "a delegator asks peers when less of the pool's seed than this is free"),
-    "refill": Parameter(5, 0, 100, "%", "and asks for so much that this is free"),
-    "high_water": Parameter(30, 0, 100, "%", "a delegator returns permanent capacity above this; 100: never"),
+    "low_water": Parameter(10, 0, 100, "%", "a delegator asks peers when less of its fair share than this is free"),
+    "refill": Parameter(25, 0, 100, "%", "and asks for so much that this is free; 0: never"),
+    "high_water": Parameter(
+        30, 0, 100, "%", "a delegator returns permanent capacity above this part of all; 100: never"
+    ),
     "horizon": Parameter(3_600, 1, 31_536_000, "s", "free means free for this long from now"),
     "lease": Parameter(7_200, 0, 31_536_000, "s", "how long a stock is asked for; 0: permanently"),
     "permanent": Parameter(True, 0, 1, "", "capacity may be granted for ever"),

@@ -5,6 +5,7 @@ The value of every message of a session is one of the classes here. ``docs/objec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -30,7 +31,7 @@ NEVER: Final = "never"
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request: ``rate`` bit/s over a window, at least ``least``; ``at``: when it was made, by the requester's clock.
+    """A request to ``of``: ``rate`` bit/s over a window, at least ``least``; ``at``: when, by the requester's clock.
 
     ``urgent``: a consumer waits, so the giver need not keep a stock back. ``patience``: ms the requester will wait in
     all, so that a giver knows whether third parties can be asked. ``path``: the nodes that ask third parties on behalf
@@ -40,6 +41,7 @@ class Ask:
     op: ClassVar[str] = "ask"
     txn: bytes
     node: NodeId
+    of: NodeId
     pool: str
     rate: int
     least: int
@@ -64,9 +66,9 @@ class Ask:
 
     def to_value(self) -> dict[str, Any]:
         value: dict[str, Any] = {
-            "op": self.op, "txn": self.txn, "node": str(self.node), "pool": self.pool, "rate": self.rate,
-            "least": self.least, "from": self.start, "to": self.end, "at": self.at, "urgent": self.urgent,
-            "patience": self.patience, "path": list(self.path),
+            "op": self.op, "txn": self.txn, "node": str(self.node), "of": str(self.of), "pool": self.pool,
+            "rate": self.rate, "least": self.least, "from": self.start, "to": self.end, "at": self.at,
+            "urgent": self.urgent, "patience": self.patience, "path": list(self.path),
         }  # fmt: skip
         return value | ({"held": self.held} if self.held is not None else {})
 
@@ -196,6 +198,20 @@ Answer = Offer | Hold | Settled | Confirmed
 """What its other end answers."""
 
 
+_SHORT: Final = re.compile(r"short: at most ([0-9]{1,16}) bit/s")
+
+
+def short_reason(available: int) -> str:
+    """The reason of a decline that tells what could be granted instead, bit/s."""
+    return f"short: at most {available} bit/s can be granted over the window"
+
+
+def available_from(reason: str) -> int:
+    """bit/s a declining giver said it could grant; 0 if it did not say."""
+    found = _SHORT.match(reason)
+    return min(int(found[1]), MAX_RATE) if found else 0
+
+
 def _check_txn(txn: object) -> bytes:
     if type(txn) is not bytes or len(txn) != TXN_LENGTH:
         raise InvalidValue(f"a transaction id must be {TXN_LENGTH} bytes")
@@ -231,6 +247,7 @@ def _ask(fields: Fields) -> Ask:
     return Ask(
         txn=_txn(fields),
         node=_node(fields),
+        of=_node(fields, "of"),
         pool=fields.name("pool"),
         rate=fields.integer("rate", 1, MAX_RATE),
         least=fields.integer("least", 1, MAX_RATE),

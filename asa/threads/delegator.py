@@ -139,11 +139,11 @@ class Delegator(Duty):
         params, now = self._party.params(), self._party.clock()
         if ledger.account(pool).seeds:
             return None
-        seeded = self._party.seeded(ledger, pool)
+        share = self._party.share(ledger, pool)
         free = ledger.free(pool, Window(now, now + params["horizon"]))
-        if seeded == 0 or free >= seeded * params["low_water"] // 100 or params["refill"] == 0:
+        if share == 0 or free >= share * params["low_water"] // 100 or params["refill"] == 0:
             return None
-        missing = max(0, seeded * params["refill"] // 100 - free)
+        missing = max(0, share * params["refill"] // 100 - free)
         if missing < params["least_grant"]:
             return None
         lease = max(params["lease"], params["horizon"]) if params["lease"] else 0

@@ -19,6 +19,9 @@ PEERS_PER_SECOND: Final = 10
 SOON_S: Final = 0.5
 """After a change, so that several changes make one flood."""
 
+LOOP_COUNT: Final = 32
+"""Relays a flood may pass: more than the default of six (RFC 8990 §2.6), for networks with longer paths."""
+
 LIVES: Final = 3
 """A flood is valid for so many intervals."""
 
@@ -77,9 +80,12 @@ class Flooder(Duty):
     def flood(self, said: Announcement, interval: float) -> None:
         """Once, now."""
         ttl = int(LIVES * interval * 1000)
-        self._send(FloodItem(Objective.synchronization(self._agent_name, said.to_value()), self._locator()), ttl)
+        self._send(FloodItem(self._objective(self._agent_name, said.to_value()), self._locator()), ttl)
         if self._origin:
-            self._send(FloodItem(Objective.synchronization(self._params_name, self._policy.params.to_value())), ttl)
+            self._send(FloodItem(self._objective(self._params_name, self._policy.params.to_value())), ttl)
+
+    def _objective(self, name: str, value: object) -> Objective:
+        return Objective.synchronization(name, value, loop_count=LOOP_COUNT)
 
     def _send(self, item: FloodItem, ttl: int) -> None:
         try:
