@@ -20,13 +20,14 @@ from asa.clock import Clock
 from asa.config import Config
 from asa.errors import Conflict, StoreFailed
 from asa.events import Complaints, EventLog
-from asa.identity import identify, remembered, remembering
+from asa.identity import FORGOTTEN, MOST_FORGOTTEN, forgotten_by, identify, remembered, remembering
 from asa.ledger import Ledger
 from asa.neighbourhood import Neighbourhood
 from asa.operations import ACTIVE, Operations
 from asa.peers import Peers
 from asa.performer import Performer
 from asa.policy import Policy
+from asa.records import Plan, removed
 from asa.steps import Party
 from asa.store import Store
 from asa.threads.delegator import Delegator
@@ -40,8 +41,8 @@ from asa.threads.synchronizer import Synchronizer
 from asa.version import VERSION
 from asa.views import Health, Problem, Status
 from grasp import IPv4Locator, IPv6Locator, Locator, Objective
+from objectives import NodeId, holdings, params, resource
 from objectives import agent as agent_objective
-from objectives import holdings, params, resource
 from objectives.agent import Announcement
 
 _log = logging.getLogger("asa")
@@ -83,9 +84,10 @@ class Agent:
         me, records = identify(config.agent.name, store, secrets.token_hex(8))
         ledger = Ledger(me, self.started, records, version=time.time_ns() // 1_000)
         self.events = EventLog(config.limits.events, clock)
+        self._complaints = Complaints()
         self.books = Books(ledger, store, self._store_failed, self._store_works)
         self.peers = Peers(me, rng, config.limits.peers)
-        self.policy = Policy(self.books, self.events, self._policy_changed)
+        self.policy = Policy(self.books, self.events, self._policy_changed, self.complain)
         self._active: bool = remembered(self.books, ACTIVE, True)
         self.party = Party(
             me=me,
@@ -106,7 +108,6 @@ class Agent:
         )
         self.operations = Operations(self)
         self.duties: list[Duty] = []
-        self._complaints = Complaints()
 
     # Life.
 
@@ -202,6 +203,18 @@ class Agent:
         outcome = removal.hand_everything_over(self)
         self.end("removed", "its capacity is handed back")
         return outcome
+
+    def forget(self, node: NodeId) -> None:
+        """A peer that is gone for ever, by an operator's word."""
+
+        def forgotten(ledger: Ledger) -> Plan[None]:
+            known = remembering(ledger, FORGOTTEN, sorted({str(node), *forgotten_by(ledger)})[:MOST_FORGOTTEN])
+            contact = ledger.contacts.get(str(node))
+            return Plan((*known.changes, *removed([contact] if contact is not None else ())), None)
+
+        self.books.transact(forgotten)
+        self.peers.forget(node)
+        self.events.tell("peer-forgotten", f"{node} is gone for ever, by an operator's word", peer=str(node))
 
     # What the parts tell each other.
 

@@ -95,7 +95,9 @@ def _serve_dry(party: Party, ask: Ask) -> Steps[None]:
 
 def _serve_give(party: Party, give: Give) -> Steps[None]:
     try:
-        yield Transact(lambda ledger: transfer.receive(ledger, party.clock(), give, party.seeds(ledger, give.pool)))
+        yield Transact(
+            lambda ledger: transfer.receive(ledger, party.clock(), give, party.seeds(ledger, give.pool) or [])
+        )
     except Declined as error:
         if error.code == "not-me":
             # Whoever it is meant for may have it already; its giver must not take a decline of ours for an answer.

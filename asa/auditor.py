@@ -10,6 +10,7 @@ from typing import Final
 import grasp
 from asa import audit, oversight
 from asa.books import Books
+from asa.identity import forgotten_by
 from asa.performer import peer_of
 from asa.steps import Party
 from asa.views import Audit
@@ -53,6 +54,7 @@ def collect(asa: grasp.ASA, objective: str, party: Party, books: Books, pool: st
             versions = audit.versions(states)
             at_rest = rounds > 1 and versions == before
             before = versions
+    unreachable -= books.read(forgotten_by)
     return audit.judge(states, unreachable, party.clock(), at_rest=at_rest, rounds=rounds, only=pool)
 
 

@@ -12,6 +12,9 @@ from asa.records import Change, Fact, Plan, Record
 from objectives import NodeId, node_from_text
 
 NODE: Final = "node"
+FORGOTTEN: Final = "forgotten"
+"""Peers that are gone for ever, by an operator's word."""
+MOST_FORGOTTEN: Final = 256
 
 
 class Loadable(Journal, Protocol):
@@ -48,3 +51,9 @@ def remembered(books: Books, name: str, default: Any) -> Any:
 def remembering(ledger: Ledger, name: str, value: object) -> Plan[None]:
     """Keep a fact from now on."""
     return Plan((Change(ledger.facts.get(name), Fact(name, json.dumps(value))),), None)
+
+
+def forgotten_by(ledger: Ledger) -> frozenset[str]:
+    """The peers an operator said are gone for ever."""
+    fact = ledger.facts.get(FORGOTTEN)
+    return frozenset(json.loads(fact.value)) if fact is not None else frozenset()

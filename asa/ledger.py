@@ -77,7 +77,11 @@ class Ledger:
             account.free.fill(changes)
 
     def account(self, pool: str) -> Account:
-        """The account of a pool; empty if there never was one."""
+        """The account of a pool, to be read; an empty one if there never was one, which is not kept."""
+        return self.accounts.get(pool) or Account(self.floor)
+
+    def _account(self, pool: str) -> Account:
+        """The account of a pool, to be changed."""
         found = self.accounts.get(pool)
         if found is None:
             found = self.accounts[pool] = Account(self.floor)
@@ -113,7 +117,7 @@ class Ledger:
                 self._held(before, after)
                 self.version += 1
             case Seed():
-                seeds = self.account(some.pool).seeds
+                seeds = self._account(some.pool).seeds
                 _replace(seeds, some.low, after)
                 self.version += 1
             case Given():
@@ -129,7 +133,7 @@ class Ledger:
             case Promise():
                 for record, sign in (before, 1), (after, -1):
                     if isinstance(record, Promise):
-                        self._shift(self.account(record.pool), sign * record.rate, record.window)
+                        self._shift(self._account(record.pool), sign * record.rate, record.window)
                 _replace(self.promises, some.txn, after)
             case Reservation():
                 self._reservation(before, after)
@@ -142,18 +146,18 @@ class Ledger:
 
     def _held(self, before: Record | None, after: Record | None) -> None:
         if isinstance(before, Held):
-            account = self.account(before.pool)
+            account = self._account(before.pool)
             account.held.remove(before.block)
             self._shift(account, -before.block.amount, before.block.window)
         if isinstance(after, Held):
-            account = self.account(after.pool)
+            account = self._account(after.pool)
             account.held.add(after.block)
             self._shift(account, after.block.amount, after.block.window)
 
     def _reservation(self, before: Record | None, after: Record | None) -> None:
         for record, sign in (before, 1), (after, -1):
             if isinstance(record, Reservation) and record.state is ReservationState.BOOKED:
-                account = self.account(record.pool)
+                account = self._account(record.pool)
                 account.reservations -= sign
                 self._shift(account, sign * record.rate, record.window)
         some = after if after is not None else before

@@ -27,6 +27,7 @@ ACTIONS: Final = {
     "change": "PATCH /v1/reservations/{id}",
     "seed": "POST /v1/pools",
     "forfeit": "POST /v1/transfers/{txn}/forfeit",
+    "forget": "POST /v1/peers/{node}/forget",
     "set-params": "PATCH /v1/params",
     "audit": "POST /v1/audit",
     "activate": "POST /v1/agent/activate",

@@ -13,9 +13,10 @@ from asa.records import Change, Contact, Plan, removed
 from asa.threads.flooder import LIVES
 from asa.views import SeedView
 from grasp import GraspError, Objective, TaggedObjective
-from objectives import InvalidValue, NodeId
-from objectives.agent import Announcement, announcement_from_value
-from objectives.holdings import page_from_value
+from objectives import Block, InvalidValue, NodeId
+from objectives.agent import Announcement, PoolSummary, announcement_from_value
+from objectives.block import peak
+from objectives.holdings import HeldRow, HoldingsPage, SeedRow, page_from_value
 
 if TYPE_CHECKING:
     from asa.agent import Agent
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 NAMESAKE: Final = "namesake"
 RIVALS: Final = "seeds-overlap"
 SEARCH_S: Final = 5.0
-SEARCH_MS: Final = 1_000
-MOST_FOUND: Final = 4
+SEARCH_MS: Final = 300
 
 
 class Neighbourhood:
@@ -44,21 +44,19 @@ class Neighbourhood:
                 take(tagged)
 
     def search(self) -> None:
-        """Discover peers (RFC 9222 App. C), for as long as none has been heard; at most once in SEARCH_S."""
+        """Discover a peer (RFC 9222 App. C), for as long as none is heard; at most once in SEARCH_S."""
         agent, now = self._agent, time.monotonic()
         if now < self._next_search:
             return
         self._next_search = now + SEARCH_S * agent.party.rng.uniform(0.5, 1.5)
         name = agent.names.holdings
         try:
-            for found in agent.asa.discover(
-                Objective.synchronization(name), SEARCH_MS, count=MOST_FOUND, minimum_ttl=0
-            ):
+            for found in agent.asa.discover(Objective.synchronization(name), SEARCH_MS, minimum_ttl=0):
                 where = text_of(found.locator, found.interface)
-                if where:
-                    agent.peers.remember(
-                        page_from_value(agent.asa.synchronize(name, found, SEARCH_MS).value).node, where
-                    )
+                page = page_from_value(agent.asa.synchronize(name, found, SEARCH_MS).value)
+                if where and page.node != agent.party.me:
+                    # Everything it floods is newer than this.
+                    agent.peers.heard(now, Announcement(page.node, 0, "active", _summaries(page)), where)
         except (GraspError, InvalidValue):
             pass
 
@@ -115,9 +113,11 @@ class Neighbourhood:
     def _look(self, said: Announcement) -> None:
         """What may be wrong with the domain as a whole."""
         agent = self._agent
-        if agent.peers.namesakes:
-            others = ", ".join(sorted(map(str, agent.peers.namesakes)))
-            agent.problem(NAMESAKE, f"another agent has the name of this one, {agent.party.me}: {others}")
+        silent = LIVES * agent.policy.params["flood_interval"]
+        others = ", ".join(sorted(map(str, agent.peers.namesakes(time.monotonic(), silent)))[:4])
+        agent.problem(
+            NAMESAKE, f"another agent has the name of this one, {agent.party.me}: {others}" if others else None
+        )
         for pool in {each.name for each in said.pools if each.seeds}:
             own = agent.books.read(lambda ledger, pool=pool: list(ledger.account(pool).seeds.values()))  # type: ignore[misc]
             seeds = [SeedView(each.low, each.high, str(agent.party.me)) for each in own]
@@ -125,6 +125,20 @@ class Neighbourhood:
             found = oversight.rivals(seeds)
             text = "; ".join(f"{one} and {other} seeded overlapping ranges of {pool}" for one, other in found[:4])
             agent.problem(f"{RIVALS}:{pool}", text or None)
+
+
+def _summaries(page: HoldingsPage) -> tuple[PoolSummary, ...]:
+    """What the first page of an agent's holdings tells of its pools."""
+    seeds: dict[str, list[tuple[int, int]]] = {}
+    held: dict[str, list[Block]] = {}
+    for row in page.rows:
+        if isinstance(row, SeedRow):
+            seeds.setdefault(row.pool, []).append((row.low, row.high))
+        elif isinstance(row, HeldRow):
+            held.setdefault(row.pool, []).append(row.block)
+    return tuple(
+        PoolSummary(pool, peak(held.get(pool, ())), tuple(seeds.get(pool, ()))) for pool in sorted({*seeds, *held})
+    )
 
 
 def _contact(ledger: Ledger, said: Announcement, where: str, now: int, most: int) -> Plan[None]:

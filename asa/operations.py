@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asa import oversight, reservations, transfer
 from asa.auditor import collect
-from asa.errors import BadRequest, Busy, Conflict, NotReady, Short, UnknownTransfer
+from asa.errors import BadRequest, Busy, Conflict, NotFound, NotReady, Short, UnknownTransfer
 from asa.ledger import Ledger
 from asa.manifest import manifest
 from asa.records import Change, Fact, Plan, Reservation, ReservationState
@@ -30,7 +30,7 @@ from asa.views import (
     Status,
     TransferView,
 )
-from objectives import InvalidValue, Window
+from objectives import InvalidValue, Window, node_from_text
 from objectives.fields import check_name
 from objectives.params import PARAMETERS
 
@@ -239,6 +239,16 @@ class Operations:
 
     def peers(self) -> list[PeerView]:
         return oversight.peer_views(self._agent.party)
+
+    def forget(self, node: str) -> PeerView:
+        agent = self._ready()
+        found = [each for each in self.peers() if node in (each.node, each.node.partition("#")[0])]
+        if not found:
+            raise NotFound(f"there is no peer {node[:80]!r}", hint="asa peers shows who is known")
+        if len(found) > 1:
+            raise Conflict(f"{node} is the name of {len(found)} peers", hint="give NAME#INSTANCE")
+        agent.forget(node_from_text(found[0].node))
+        return found[0]
 
     def transfers(self, *, in_doubt: bool = False) -> list[TransferView]:
         return self._agent.books.read(lambda ledger: oversight.transfer_views(self._agent.party, ledger, in_doubt))

@@ -83,7 +83,7 @@ def announcement(party: Party, ledger: Ledger, sequence: int, state: str) -> Ann
         if account.seeds or len(account.held)
     ]
     summaries.sort(key=lambda each: (not each.seeds, -each.spare, each.name))
-    return Announcement(ledger.me, sequence, state, tuple(summaries[:MAX_POOLS]))
+    return Announcement(ledger.me, sequence, state, tuple(summaries[:MAX_POOLS])).fitted()
 
 
 def peer_views(party: Party) -> list[PeerView]:

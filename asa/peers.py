@@ -45,8 +45,6 @@ class Peers:
         self._lock = threading.Lock()
         self._peers: dict[NodeId, Peer] = {}
         self._good: dict[str, tuple[NodeId, float]] = {}
-        self.namesakes: set[NodeId] = set()
-        """Agents heard that have our name and are not us: an operator's mistake, or our own lost state."""
 
     def remember(self, node: NodeId, locator: str) -> None:
         """A peer of an earlier life, not heard yet."""
@@ -60,8 +58,6 @@ class Peers:
         if said.node == self._me:
             return False
         with self._lock:
-            if said.node.name == self._me.name and len(self.namesakes) < 16:
-                self.namesakes.add(said.node)
             peer = self._peers.get(said.node)
             if peer is None:
                 self._make_room()
@@ -110,6 +106,15 @@ class Peers:
     def named(self, name: str) -> list[NodeId]:
         with self._lock:
             return [each for each in self._peers if each.name == name]
+
+    def namesakes(self, now: float, silent_s: float) -> list[NodeId]:
+        """Agents with our name that are not us, heard within ``silent_s``: a mistake, or our own lost state."""
+        with self._lock:
+            return [
+                each.node
+                for each in self._peers.values()
+                if each.node.name == self._me.name and each.heard is not None and each.heard + silent_s >= now
+            ]
 
     def everyone(self) -> list[Peer]:
         """A copy of each, in order of node."""

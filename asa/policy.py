@@ -20,10 +20,17 @@ FACT = "params"
 class Policy:
     """One policy for all pools. It changes at run time and is obeyed from then on."""
 
-    def __init__(self, books: Books, events: EventLog, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        books: Books,
+        events: EventLog,
+        changed: Callable[[], None] = lambda: None,
+        complain: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._books = books
         self._events = events
         self._changed = changed
+        self._complain = complain
         self._lock = threading.Lock()
         fact = books.read(lambda ledger: ledger.facts.get(FACT))
         self._params = Params()
@@ -52,7 +59,7 @@ class Policy:
             try:
                 new, refused = params_from_value(value, self._params)
             except InvalidValue as error:
-                self._events.tell("params-refused", f"a policy was refused: {error}")
+                self._complain(f"a policy: {error}")
                 return False
             if not new.newer_than(self._params):
                 return False

@@ -98,6 +98,14 @@ class Service(Protocol):
 
     def peers(self) -> list[PeerView]: ...
 
+    def forget(self, node: str) -> PeerView:
+        """No longer count on a peer that is gone for ever (name, or name#instance); if it is heard again it is back.
+
+        What it held is not there any more, which the audit goes on to say. Raises NotFound, Conflict, NotReady,
+        StoreFailed.
+        """
+        ...
+
     def transfers(self, *, in_doubt: bool = False) -> list[TransferView]: ...
 
     def forfeit(self, txn: str) -> TransferView:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from objectives.fields import MAX_RATE, Fields, InvalidValue, check_name
@@ -34,6 +34,16 @@ class Announcement:
     state: str
     """``active``; ``inactive``: it neither asks nor grants; ``left``: it has handed over all it had and is gone."""
     pools: tuple[PoolSummary, ...]
+
+    def fitted(self) -> Announcement:
+        """The same without its last pools, so many that it fits into one multicast."""
+        left = MAX_PAYLOAD
+        for count, each in enumerate(self.pools):
+            # Heads of items, the name, an integer of 9 bytes for each number.
+            left -= 16 + len(each.name) + 20 * len(each.seeds)
+            if left < 0:
+                return replace(self, pools=self.pools[:count])
+        return self
 
     def to_value(self) -> dict[str, Any]:
         return {

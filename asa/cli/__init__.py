@@ -39,6 +39,7 @@ _FUNCTIONS: Final = {
     "peers": "network.peers",
     "transfers": "network.transfers",
     "forfeit": "network.forfeit",
+    "forget": "network.forget",
     "audit": "network.audit",
     "params": "policy.get",
     "params get": "policy.get",

@@ -231,6 +231,11 @@ def _forfeit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="the requester will never come back")
 
 
+def _forget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("node", type=operands.some_text, metavar="NODE")
+    parser.add_argument("--yes", action="store_true", help="it will never come back")
+
+
 def _params_get(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", type=operands.some_text, metavar="PARAMETER")
 
@@ -291,6 +296,7 @@ COMMANDS: Final[tuple[Entry, ...]] = (
     ("peers", _nothing, "the other agents"),
     ("transfers", _transfers, "capacity given and taken"),
     ("forfeit", _forfeit, "take back what a lost peer never confirmed"),
+    ("forget", _forget, "no longer count on a peer that is gone for ever"),
     ("audit", _audit, "whether all that was seeded is there, once"),
     (
         "params",

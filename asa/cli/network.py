@@ -22,7 +22,7 @@ def peers(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
         [
             each.node,
             each.locator,
-            "good" if each.good else "bad",
+            "good" if each.good else "",
             "remembered only" if each.heard_s is None else f"{roughly(each.heard_s)} ago",
             str(each.failures) if each.failures else "",
             roughly(each.backoff_s) if each.backoff_s > 0 else "",
@@ -57,6 +57,17 @@ def transfers(arguments: argparse.Namespace, agent: Agent, output: Output) -> in
     headers = ["TXN", "DIRECTION", "POOL", "PEER", "RATE", "STATE", "DOUBT", "SINCE", "NOTE"]
     nothing = "no transfers in doubt" if arguments.in_doubt else "no transfers"
     output.result(answer, table(headers, rows, {"RATE"}) if rows else nothing)
+    return 0
+
+
+def forget(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
+    if not arguments.yes:
+        raise UsageError(
+            f"forget {arguments.node} without --yes does nothing",
+            hint="only if it will never come back; what it held permanently is lost then",
+        )
+    answer = agent.post("peers", arguments.node, "forget", body={"confirm": True})
+    output.result(answer, "" if output.as_json else f"{shaped(PeerView, answer).node} is forgotten")
     return 0
 
 

@@ -137,7 +137,7 @@ class ApiSection(Section):
     tcp: tuple[str, int] | None = None
     """A loopback address and a port; None: the socket only."""
     token_file: Path | None = None
-    workers: int = 16
+    workers: int = 8
     """Requests that may wait for peers at once, and one more; above it such requests wait, quick ones do not."""
 
     RULES: ClassVar[Rules] = {
@@ -175,7 +175,7 @@ class PoolSeed(Section):
 @dataclass(frozen=True, slots=True)
 class LimitsSection(Section):
     reservations: int = 200_000
-    """Live ones; one more is refused with ``busy``."""
+    """Kept ones, those that ended within the policy's history too; one more is refused with ``busy``."""
     peers: int = 4_096
     """Remembered ones; the one not heard for longest makes room."""
     negotiations: int = 8

@@ -65,8 +65,8 @@ class Seed(Checked, frozen=True):
     ] = None
 
 
-class Forfeit(Checked, frozen=True):
-    """An operator's word that the other side of a transfer will never come back."""
+class GoneForEver(Checked, frozen=True):
+    """An operator's word that a peer will never come back."""
 
     confirm: Annotated[bool, Meta(description="Must be true")]
 

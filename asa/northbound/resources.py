@@ -13,6 +13,7 @@ from asa.errors import (
     Conflict,
     Ended,
     KeyReused,
+    NotFound,
     NotReady,
     Short,
     StoreFailed,
@@ -88,14 +89,18 @@ def availability(service: Service, call: Call) -> views.Availability:
 
 
 def forfeit(service: Service, call: Call) -> views.TransferView:
-    body: bodies.Forfeit = call.body
-    if not body.confirm:
-        raise BadRequest(
-            "field $.confirm: expected true",
-            hint="forfeit only what its requester will never come back for",
-            details={"path": "$.confirm", "expected": "true"},
-        )
+    _confirmed(call.body, "forfeit only what its requester will never come back for")
     return service.forfeit(call.path[0])
+
+
+def forget(service: Service, call: Call) -> views.PeerView:
+    _confirmed(call.body, "forget only a peer that will never come back")
+    return service.forget(call.path[0])
+
+
+def _confirmed(body: bodies.GoneForEver, hint: str) -> None:
+    if not body.confirm:
+        raise BadRequest("field $.confirm: expected true", hint=hint, details={"path": "$.confirm", "expected": "true"})
 
 
 def openapi(service: Service, call: Call) -> dict[str, Any]:
@@ -172,13 +177,17 @@ ROUTES: Final[tuple[Route, ...]] = (
         lambda service, call: service.peers(), list[views.PeerView],
     ),
     Route(
+        "forget", "POST", "/v1/peers/{node}/forget", "No longer count on a peer that is gone for ever.",
+        forget, views.PeerView, body=bodies.GoneForEver, errors=(NotFound, Conflict, *_CHANGES),
+    ),
+    Route(
         "transfers", "GET", "/v1/transfers", "Capacity given, taken and held in escrow.",
         lambda service, call: service.transfers(in_doubt=call.query.in_doubt), list[views.TransferView],
         query=bodies.TransfersQuery,
     ),
     Route(
         "forfeit", "POST", "/v1/transfers/{txn}/forfeit", "Take back an escrow whose requester will never come back.",
-        forfeit, views.TransferView, body=bodies.Forfeit, errors=(UnknownTransfer, Conflict, *_CHANGES),
+        forfeit, views.TransferView, body=bodies.GoneForEver, errors=(UnknownTransfer, Conflict, *_CHANGES),
     ),
     Route(
         "params", "GET", "/v1/params", "The policy in force.",

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from grasp.constants import GRASP_DEF_LOOPCT
+from asa.threads.flooder import LOOP_COUNT
 
 FEWEST: Final = 2
 MOST: Final = 40
 """Agents. Each is a process; above it a small machine is busy with nothing else."""
 MOST_RELAYS: Final = 40
-REACH: Final = GRASP_DEF_LOOPCT
+REACH: Final = LOOP_COUNT
 """Links a flood crosses (RFC 8990 §2.6): agents farther apart never hear of each other."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,30}", re.ASCII)

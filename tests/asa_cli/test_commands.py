@@ -121,6 +121,10 @@ CASES: list[tuple[list[str], Asked, Any, list[str]]] = [
     ),
     (["transfers", "--in-doubt"], Asked("GET", "/v1/transfers", {"in_doubt": "true"}), [], ["no transfers in doubt"]),
     (
+        ["forget", "b#2", "--yes"],
+        Asked("POST", "/v1/peers/b%232/forget", {}, {"confirm": True}), views.PEERS[0], ["b#2 is forgotten"],
+    ),
+    (
         ["forfeit", "00ff", "--yes"],
         Asked("POST", "/v1/transfers/00ff/forfeit", {}, {"confirm": True}), views.TRANSFER, ["00ff", "b#2"],
     ),

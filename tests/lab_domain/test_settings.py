@@ -59,7 +59,7 @@ def test_a_topology_may_be_one_of_the_example_files(file):
         ("NODES", {"NODES": "-3"}),
         ("NODES", {"NODES": "four"}),
         ("NODES", {"NODES": "2", "TOPOLOGY": "ring"}),
-        ("NODES", {"NODES": "8", "TOPOLOGY": "line"}),
+        ("NODES", {"NODES": "34", "TOPOLOGY": "line"}),
         ("NODES", {"NODES": "4", "TOPOLOGY": str(TOPOLOGIES / "campus.toml")}),
         ("TOPOLOGY", {"TOPOLOGY": "mesh"}),
         ("TOPOLOGY", {"TOPOLOGY": __file__}),

@@ -14,6 +14,7 @@ from asa.errors import (
     Conflict,
     Ended,
     KeyReused,
+    NotFound,
     Short,
     UnknownPool,
     UnknownReservation,
@@ -168,6 +169,12 @@ class Double:
 
     def peers(self) -> list[views.PeerView]:
         return [views.PeerView("node#2", "[fe80::2]:7000", {"wan": 5}, 1.5, True, 0, 0.0)]
+
+    def forget(self, node: str) -> views.PeerView:
+        for each in self.peers():
+            if node in (each.node, each.node.partition("#")[0]):
+                return each
+        raise NotFound(f"there is no peer {node!r}")
 
     def transfers(self, *, in_doubt: bool = False) -> list[views.TransferView]:
         return [each for each in self._transfers.values() if each.in_doubt or not in_doubt]

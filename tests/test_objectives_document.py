@@ -1,0 +1,371 @@
+"""docs/objectives.md and docs/agent.md against the code: the CDDL decides what a value is, and the decoders agree."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cbor2 import dumps, loads
+
+import asa
+from asa import (
+    asking,
+    audit,
+    auditor,
+    books,
+    ledger,
+    main,
+    neighbourhood,
+    operations,
+    records,
+    removal,
+    reservations,
+    transfer,
+)
+from asa.errors import StoreFailed
+from asa.events import Complaints
+from asa.northbound import limits
+from asa.threads import delegator, garbage_collector, monitor, negotiator, settler
+from asa.threads.duty import Duty
+from objectives import InvalidValue
+from objectives.agent import announcement_from_value
+from objectives.block import block_from_item, disjoint
+from objectives.holdings import MAX_SIZE as HOLDINGS_SIZE
+from objectives.holdings import page_from_value
+from objectives.params import PARAMETERS, Params, params_from_value
+from objectives.resource import MAX_BLOCKS, MAX_SIZE, answer_from_value, request_from_value
+from tests.cddl import Cddl
+
+ROOT = Path(asa.__file__).parent
+DOCS = ROOT.parent / "docs"
+PAGE = (DOCS / "objectives.md").read_text()
+AGENT = (DOCS / "agent.md").read_text()
+
+
+def _blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+CDDL = Cddl("\n".join(_blocks(PAGE, "cddl")))
+RULES = CDDL.rules
+
+
+def _octets(value: Any) -> Any:
+    """What JSON has no notation for, put back."""
+    if isinstance(value, str) and value.startswith("\0"):
+        return bytes.fromhex(value[1:])
+    if isinstance(value, list):
+        return [_octets(each) for each in value]
+    return {key: _octets(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+
+def _diagnostic(text: str) -> Any:
+    """CBOR diagnostic notation (RFC 8949 §8): JSON, and h'…'."""
+    return _octets(json.loads(re.sub(r"h'([0-9a-f]*)'", r'"\\u0000\1"', text)))
+
+
+def _name(value: Mapping[str, Any]) -> str:
+    if "op" in value:
+        return str(value["op"])
+    return next(name for key, name in (("rows", "holdings"), ("state", "agent"), ("values", "params")) if key in value)
+
+
+EXAMPLES = {_name(value): value for value in map(_diagnostic, _blocks(PAGE, "cbor-diag"))}
+ANSWERS = {"offer", "hold", "settled", "confirmed"}
+DECODERS: dict[str, Callable[[object], Any]] = {
+    "holdings": page_from_value,
+    "agent": announcement_from_value,
+    "params": lambda value: params_from_value(value, Params())[0],
+}
+
+
+def decode(name: str, value: object) -> Any:
+    return DECODERS.get(name, answer_from_value if name in ANSWERS else request_from_value)(value)
+
+
+def _sound(value: Any) -> bool:
+    """The rules of the page that CDDL cannot say."""
+    blocks: list[Any] = []
+
+    def walk(item: Any) -> bool:
+        if isinstance(item, dict):
+            return all(walk(each) for each in item.values())
+        if not isinstance(item, list):
+            return True
+        if len(item) == 4 and all(type(each) is int for each in item[:3]):
+            blocks.append(item)
+            return bool(item[0] < item[1] and (item[3] is None or item[2] < item[3]))
+        if len(item) == 2 and all(type(each) is int for each in item):
+            return bool(item[0] < item[1])
+        if item[:1] == ["s"]:
+            return bool(item[2] < item[3])
+        return all(walk(each) for each in item)
+
+    if not isinstance(value, dict) or not walk(value):
+        return False
+    if "least" in value and value["least"] > value["rate"]:
+        return False
+    if "from" in value and value.get("to") is not None and value["to"] <= value["from"]:
+        return False
+    if "page" in value and value["page"] >= value["pages"]:
+        return False
+    if "serial" in value and value["serial"] and not value["issuer"]:
+        return False
+    return "rows" in value or disjoint([block_from_item(each) for each in blocks])
+
+
+ODD: list[Any] = [
+    None, True, False, -1, 0, 1, 199, 200, 255, 256, 257, 599_999, 600_000, 600_001, 2**40 - 1, 2**40, 2**40 + 1,
+    2**53 - 1, 2**53, 2**53 + 1, 2**64, 1.0, "", "x", "x" * 63, "x" * 64, "a b", "é", "x\n",
+    "rack-7#0123456789abcdef", "rack-7#0123456789ABCDEF", "rack-7", "#0123456789abcdef", "left", "never", "ask", b"",
+    bytes(15), bytes(16), bytes(17), [], {}, [[]], [None], [0, 1], [1, 0], [0, 1, 2, 3], [0, 1, 2, None],
+    [0, 1, 3, 2], ["x"], ["a b"], [bytes(16)], [b""], ["x"] * 8, ["x"] * 9, [bytes(16)] * 256, [bytes(16)] * 257,
+    [[n, n + 1, 0, None] for n in range(256)], [[n, n + 1, 0, None] for n in range(257)], ["s", "x", 0, 1],
+    ["s", "x", 0, 1, "new"], ["s", "x", 0], ["z", "x", 0, 1], [["s", "x", 0, 1]] * 200, [["s", "x", 0, 1]] * 201,
+    ["x", 0, []], ["x", 0, [], "new"], ["x", 0, [[0, 1]] * 8], ["x", 0, [[0, 1]] * 9], ["x", 0], [["x", 0, []]] * 24,
+    [["x", 0, []]] * 25, ["rack-7#0123456789abcdef"] * 256, ["rack-7#0123456789abcdef"] * 257,
+]  # fmt: skip
+
+
+def _changed(value: Any, top: bool = True) -> Iterator[Any]:
+    """The value with one part of it, however deep, replaced by each odd one, left out, or with one more beside it."""
+    if not top:
+        yield from ODD
+    if isinstance(value, dict):
+        yield {**value, "new": [1, "unknown"]}
+        for key in value:
+            yield {each: other for each, other in value.items() if each != key}
+            for other in _changed(value[key], top=False):
+                yield {**value, key: other}
+    elif isinstance(value, list):
+        yield [*value, "new"]
+        yield [*value, *copy.deepcopy(value)]
+        for index in range(len(value)):
+            yield value[:index] + value[index + 1 :]
+            for other in _changed(value[index], top=False):
+                yield [*value[:index], other, *value[index + 1 :]]
+
+
+def test_there_is_an_example_of_every_message() -> None:
+    ops = {"ask", "offer", "hold", "give", "settle", "settled", "confirm", "confirmed"}
+    assert set(EXAMPLES) == ops | {"params", "agent", "holdings"}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_fits_the_cddl_and_is_what_the_code_makes_of_it(name: str) -> None:
+    value = EXAMPLES[name]
+    assert RULES[name](value)
+    made = decode(name, loads(dumps(value))).to_value()
+    if name == "params":
+        assert made == value | {"values": {**Params().values, **value["values"]}}
+    else:
+        assert made == value
+    assert RULES[name](made)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_keys_are_those_of_the_cddl_and_no_others(name: str) -> None:
+    keys = CDDL.keys[name]
+    made = decode(name, EXAMPLES[name]).to_value()
+    assert set(made) <= set(keys)
+    assert {key for key in keys if key not in made} <= {"held"}
+
+
+def _refusal(name: str, value: object) -> InvalidValue | None:
+    try:
+        decode(name, value)
+    except InvalidValue as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_code_and_cddl_agree_on_what_is_refused(name: str) -> None:
+    tried = 0
+    for value in _changed(EXAMPLES[name]):
+        values = value.get("values")
+        if type(values) is dict and values is not EXAMPLES[name]["values"]:
+            # A parameter alone is no reason to refuse a policy: see the next test.
+            continue
+        tried += 1
+        fits = RULES[name](value) and _sound(value)
+        refusal = _refusal(name, value)
+        assert (refusal is None) is fits, f"{str(value)[:300]}: {refusal or 'taken'}"
+    assert tried > 100
+
+
+@pytest.mark.parametrize("key", PARAMETERS)
+def test_a_parameter_out_of_the_bounds_of_the_cddl_keeps_its_value(key: str) -> None:
+    edges = [edge + step for edge in (PARAMETERS[key].low, PARAMETERS[key].high) for step in (-1, 0, 1)]
+    for value in ODD + edges:
+        sent = {"serial": 1, "issuer": "origin", "values": {key: value, "unknown": value}}
+        found, refused = params_from_value(sent, Params())
+        if RULES["params"](sent):
+            assert (found.values[key], refused) == (value, [])
+        else:
+            assert found.values[key] == CDDL.defaults[key]
+            assert len(refused) == 1
+
+
+def test_every_parameter_is_there_with_its_default() -> None:
+    assert CDDL.defaults == {name: each.default for name, each in PARAMETERS.items()}
+
+
+def test_what_has_the_greatest_size_the_cddl_allows_fits_a_message() -> None:
+    node, name = "x" * 63 + "#0123456789abcdef", "x" * 63
+    txn, far = bytes(16), 2**40
+    blocks = [[2**53 - 2 * number - 2, 2**53 - 2 * number - 1, far - 1, far] for number in range(256)]
+    values: dict[str, dict[str, Any]] = {
+        "settle": {"op": "settle", "txn": txn, "node": node, "of": node, "pool": name, "blocks": blocks},
+        "give": {"op": "give", "txn": txn, "node": node, "of": node, "pool": name, "blocks": blocks, "at": far},
+        "confirm": {"op": "confirm", "node": node, "of": node, "txns": [txn] * 256},
+        "holdings": {
+            "node": node, "version": 2**53, "page": 255, "pages": 256, "known": [node] * 256,
+            "rows": [["e", name, blocks[0], txn, node]] * 200,
+        },
+    }  # fmt: skip
+    header = len(dumps([3, 2**32 - 1, ["x" * 100 + ".Resource.255", 255, 255, None]]))
+    for kind, value in values.items():
+        assert RULES[kind](value)
+        decode(kind, value)
+        assert len(dumps(value)) + header <= (HOLDINGS_SIZE if kind == "holdings" else MAX_SIZE), kind
+
+
+# Tables and figures.
+
+
+def _rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of the first table behind a heading or a line."""
+    text = page[page.index(heading) + len(heading) :]
+    lines = text[text.index("\n|") + 1 :].split("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def _codes(*names: str) -> set[str]:
+    patterns = (
+        r'(?:Declined|BadOffer)\(\s*"([a-z-]+)"',
+        r'(?:Deny|decline)\(f?"([a-z-]+): ',
+        r'Finish\([^"\n]*(?:""[^"\n]*)?"([a-z-]+): ',
+    )
+    texts = [(ROOT / name).read_text() for name in names]
+    return {code for text in texts for pattern in patterns for code in re.findall(pattern, text)}
+
+
+@pytest.mark.parametrize(
+    ("heading", "table"), [("The giver's record", records.GIVEN), ("The requester's record", records.TAKEN)]
+)
+def test_the_state_tables_are_those_of_the_code(heading: str, table: Mapping[Any, frozenset[Any]]) -> None:
+    written = {row[0]: {each.strip() for each in row[2].split(",")} for row in _rows(PAGE, heading)}
+    assert written == {str(state or "none"): {str(each or "none") for each in to} for state, to in table.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "figure"),
+    [
+        ("within **{} s** of the receiver's clock", transfer.SKEW_S),
+        ("remembered for **{} s**", transfer.TOMBSTONE_S),
+        ("which is {} s", 2 * transfer.SKEW_S),
+        ("at most {:,} refused txns", transfer.MOST_REFUSED),
+        ("past for **{} s**", ledger.MARGIN_S),
+        ("at\nmost **{:,} bytes** (RFC 8990", MAX_SIZE),
+        ("at\nmost **{:,} bytes**. Page 0", HOLDINGS_SIZE),
+    ],
+)
+def test_the_figures_are_those_of_the_code(text: str, figure: int) -> None:
+    assert " ".join(text.format(figure).split()) in " ".join(PAGE.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "figure"),
+    [
+        ("| peers asked for one need | {} |", asking.MOST_PEERS),
+        ("| tries of one reservation | {} |", asking.ATTEMPTS),
+        ("| patience of a consumer | {} s |", operations.LONGEST_PATIENCE_MS // 1_000),
+        ("| patience of a consumer | {} s |", limits.MAX_PATIENCE_MS // 1_000),
+        ("| blocks in one transfer | {}; ", MAX_BLOCKS),
+        ("; {} when handing over |", delegator.MOST_BLOCKS),
+        ("; {} when handing over |", removal.MOST_BLOCKS),
+        ("| refused transfers remembered | {:,} |", transfer.MOST_REFUSED),
+        ("| idempotency keys | {:,} s |", reservations.KEY_S),
+        ("| transactions in one commit | {} |", books.GROUP),
+        ("garbage collector in one transaction | {} |", garbage_collector.MOST),
+        ("between two tellings | {} |", Complaints.KINDS),
+        ("| a thread's turn | {:.0f} s;", Duty.limit),
+        ("delegator and settler {:.0f} s |", delegator.Delegator.limit),
+        ("delegator and settler {:.0f} s |", settler.Settler.limit),
+        ("read by an audit at once | {} |", auditor.READERS),
+        ("alike, at most {} times", auditor.MOST_ROUNDS),
+        ("up to {} examples each", audit.MOST_EXAMPLES),
+        ("after {} replacements", monitor.MOST_RESTARTS),
+        ("replacements in {:.0f} s", monitor.PERIOD_S),
+        ("doubled at each failure in a row up to {:.0f} s", main.LONGEST_PAUSE_S),
+        ("An agent that ran for {:.0f} s", main.CALM_S),
+        ("Requests have {:.0f} s to be answered", main.DRAIN_S),
+        ("doubled at each failure, up to {:.0f} s. |", settler.LONGEST_S),
+        ("differ by more than {} s", transfer.SKEW_S),
+        ("told every {:.0f} s", negotiator.REPORT_S),
+    ],
+)
+def test_the_figures_of_the_operators_page_are_those_of_the_code(text: str, figure: float) -> None:
+    assert " ".join(text.format(figure).split()) in " ".join(AGENT.split())
+
+
+def test_the_policy_of_the_operators_page_is_that_of_the_code() -> None:
+    rows = {row[0].strip("`"): row[1:4] for row in _rows(AGENT, "## Policy")}
+    expected = {}
+    for name, each in PARAMETERS.items():
+        switch = type(each.default) is bool
+        bounds = "true, false" if switch else f"{each.low}..{each.high}"
+        expected[name] = [each.unit, str(each.default).lower(), bounds]
+    assert rows == expected
+
+
+def _told() -> set[str]:
+    """The first text of every call of ``tell`` and ``Tell``, and the kind complaints are told as."""
+    found = set()
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in ("tell", "Tell"):
+                kinds = [
+                    each.value for arg in node.args[:2] for each in ast.walk(arg) if isinstance(each, ast.Constant)
+                ]
+                found |= {each for each in kinds if isinstance(each, str) and re.fullmatch("[a-z]+(-[a-z]+)*", each)}
+    return found
+
+
+def test_every_kind_of_event_is_listed_and_no_other() -> None:
+    written = {kind for row in _rows(AGENT, "## Events") for kind in re.findall("`([a-z-]+)`", row[0])}
+    assert len(written) > 20
+    assert written == _told()
+
+
+def test_every_problem_of_health_is_listed() -> None:
+    named = {"NAMESAKE": neighbourhood.NAMESAKE, "RIVALS": neighbourhood.RIVALS, "code": StoreFailed.code}
+    found = set()
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "problem":
+                parts = list(ast.walk(node.args[0]))
+                constants = {each.value for each in parts if isinstance(each, ast.Constant) and each.value != ":"}
+                names = {each.attr if isinstance(each, ast.Attribute) else getattr(each, "id", "") for each in parts}
+                found |= constants | {named[name] for name in names & set(named)}
+    rows = _rows(AGENT, "## Health")
+    assert {row[0].strip("`").partition(":")[0] for row in rows} == found
+
+
+def test_the_pages_name_only_files_that_are_there() -> None:
+    for page in PAGE, AGENT:
+        named = set(re.findall(r"`((?:asa|objectives|grasp|tests|lab)/[a-z_/]+(?:\.py)?)`?", page))
+        assert named
+        assert {name for name in named if not (ROOT.parent / name).exists()} == set()
+        links = re.findall(r"\]\(([a-z-]+\.md)", page)
+        assert {link for link in links if not (DOCS / link).exists()} == set()
