@@ -288,6 +288,9 @@ class Agent:
             behind = self._clock.behind
             late = f"the system's clock was set back; time stands still here for {behind} s" if behind > 1 else None
             self.problem("clock-back", late)
+            now = self.party.clock()
+            pools = ", ".join(self.books.read(lambda ledger: oversight.overbooked(ledger, now)))
+            self.problem("overbooked", f"more is promised than held of {pools}" if pools else None)
             status = "inactive" if not self._active else ("degraded" if self._problems else "ok")
         return oversight.health(
             status, self.ready, self.config.agent.name, VERSION, self.books, self.duties,

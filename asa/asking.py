@@ -58,6 +58,8 @@ class Obtained:
     rate: int = 0
     grants: list[tuple[NodeId, tuple[Block, ...]]] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    could: int = 0
+    """bit/s that those who refused said they could give instead."""
 
 
 def obtain(party: Party, need: Need) -> Steps[Obtained]:
@@ -119,6 +121,7 @@ def _ask(party: Party, peer: NodeId, need: Need, got: Obtained, least: int, *, r
         blocks = yield from ask_one(party, peer, ask, left_ms if relayed else max(min(left_ms, HASTE_MS), left_ms // 2))
     except (Refused, Declined) as error:
         available = available_from(error.reason)
+        got.could += available
         party.peers.declined(peer, need.pool, available)
         got.refusals.append(f"{peer.name}: {error.reason}")
         return available
@@ -224,6 +227,7 @@ def reserve(
     """
     grants: list[tuple[NodeId, tuple[Block, ...]]] = []
     said: list[str] = []
+    could = 0
     for _ in range(ATTEMPTS):
         try:
             booked: Reservation = yield Transact(
@@ -244,12 +248,12 @@ def reserve(
         )
         grants += got.grants
         said += got.refusals
+        could = got.could
         if got.rate < rate:
             break
-    # What would fit counts what peers would give: it is said before that goes back.
     refusal: Short = yield Look(
         lambda ledger: reservations.short(
-            ledger, wanted.pool, wanted.rate, _from(wanted.window, party.clock()), said[:MOST_PEERS]
+            ledger, wanted.pool, wanted.rate, _from(wanted.window, party.clock()), said[:MOST_PEERS], could
         )
     )
     for peer, blocks in reversed(grants):

@@ -49,8 +49,22 @@ def pool_view(party: Party, ledger: Ledger, pool: str) -> PoolView:
         ),
         blocks=len(account.held),
         reservations=account.reservations,
-        problems=[f"the seeds of {one} and {other} overlap" for one, other in rivals(seeds)],
+        problems=[f"the seeds of {one} and {other} overlap" for one, other in rivals(seeds)]
+        + [
+            f"{-lowest} bit/s more is promised than held at the worst instant"
+            for lowest in _below_zero(ledger, pool, now)
+        ],
     )
+
+
+def _below_zero(ledger: Ledger, pool: str, now: int) -> list[int]:
+    lowest = ledger.free(pool, Window(now, None))
+    return [lowest] if lowest < 0 else []
+
+
+def overbooked(ledger: Ledger, now: int) -> list[str]:
+    """Pools of which more is promised than held at some instant: after a loss of capacity, never by booking."""
+    return [each for each in ledger.accounts if _below_zero(ledger, each, max(now, ledger.floor))]
 
 
 def spare(party: Party, ledger: Ledger, pool: str) -> int:

@@ -208,8 +208,13 @@ def page(
     return Page(found, total, found[-1].id if more else None)
 
 
-def short(ledger: Ledger, pool: str, rate: int, window: Window, peers_asked: list[str] | None = None) -> Short:
-    """The refusal of a rate over a window: where it falls short, by how much, and what would fit instead."""
+def short(
+    ledger: Ledger, pool: str, rate: int, window: Window, peers_asked: list[str] | None = None, could: int = 0
+) -> Short:
+    """The refusal of a rate over a window: where it falls short, by how much, and what would fit instead.
+
+    ``could``: bit/s peers said they would add.
+    """
     account = ledger.account(pool)
     start = max(window.start, ledger.floor)
     gaps = account.free.shortfalls(rate, start, window.end, SHORTAGES)
@@ -219,7 +224,7 @@ def short(ledger: Ledger, pool: str, rate: int, window: Window, peers_asked: lis
     shorter = gaps[0].start if gaps and gaps[0].start > start else None
     refusal = Refusal(
         shortages=[Shortage(each.start, each.end, each.missing) for each in gaps],
-        lower_rate=Offer(free, window.start, window.end) if free else None,
+        lower_rate=Offer(min(rate - 1, free + could), window.start, window.end) if free + could and rate > 1 else None,
         later_start=Offer(rate, later, None if duration is None else later + duration) if later is not None else None,
         shorter=Offer(rate, window.start, shorter) if shorter is not None else None,
         peers_asked=peers_asked or [],

@@ -162,6 +162,8 @@ class Store:
                 connection.execute(_COUNT, (number,))
             except BaseException as error:
                 self._roll_back(connection)
+                if cause_of(error) is Cause.DISK_FULL:
+                    self._shrink(connection)
                 if isinstance(error, FAULTS):
                     raise failure(error, "the changes were not stored") from error
                 raise
@@ -169,6 +171,8 @@ class Store:
                 connection.execute("COMMIT")
             except sqlite3.Error as error:
                 if not self._is_in(connection, number):
+                    if cause_of(error) is Cause.DISK_FULL:
+                        self._shrink(connection)
                     raise failure(error, "the changes were not stored") from error
                 return
             self._serial = number
@@ -200,6 +204,12 @@ class Store:
         except sqlite3.Error as error:
             self._close()
             raise failure(error, "the state of the database is unknown; the store is closed") from error
+
+    def _shrink(self, connection: sqlite3.Connection) -> None:
+        """Move what is in the log into the database, which may give the disk the room that is missing."""
+        if not self._in_doubt:
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def _is_in(self, connection: sqlite3.Connection, number: int) -> bool:
         """After a COMMIT that failed: whether the transaction is visible, which the disk is then made to agree with."""

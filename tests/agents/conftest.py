@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lab import Lab, unavailable_reason
+
+from .domain import QUIET, Domain, G
+
+
+@pytest.fixture(scope="module")
+def shared_lab() -> Iterator[Lab]:
+    """A lab for all the tests of a module, where one does not disturb the next."""
+    if reason := unavailable_reason():
+        pytest.skip(reason)
+    with Lab() as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def line(shared_lab, tmp_path_factory) -> Domain:
+    """``a`` (origin), ``b`` and ``c`` in a row, and ``d`` behind a host that only relays. Each test has a pool."""
+    domain = Domain.line(shared_lab, tmp_path_factory.mktemp("line"), ["a", "b", "c", "relay", "d"], ["relay"])
+    domain.agent("a", "origin", {"first": G})
+    for name in "b", "c", "d":
+        domain.agent(name)
+    return domain.start(**QUIET)

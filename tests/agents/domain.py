@@ -1,0 +1,370 @@
+"""Agents as processes, each in a namespaced host of its own, and what a test asks of them over their API."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import grasp
+from asa.errors import AsaError, Short
+from asa.northbound.client import Client
+from grasp import FloodItem, IPv6Locator, Objective
+from grasp.calls import Peer
+from lab import Host, Lab
+from objectives import NodeId, node_from_text
+from tests.network.topology import address, network
+
+M, G = 10**6, 10**9
+
+QUIET = {
+    "refill": 0, "high_water": 100, "least_grant": 1, "guard": 0, "settle_interval": 1, "flood_interval": 5,
+}  # fmt: skip
+"""A policy under which nothing moves but for a consumer: what an agent holds is what its consumers made it ask for."""
+
+READY_S = 20.0
+READERS = 8
+
+
+def eventually(condition: Callable[[], Any], timeout: float = 15.0, what: str = "", pause: float = 0.05) -> Any:
+    """What ``condition`` returns as soon as that is true; fails after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what or condition}"
+        time.sleep(pause)
+    return found
+
+
+class Agent:
+    """One ``asa run``. Any thread may ask it, each over a connection of its own."""
+
+    def __init__(
+        self,
+        host: Host,
+        address: str,
+        directory: Path,
+        name: str,
+        mode: str = "delegator",
+        pools: Mapping[str, int | tuple[int, int]] | None = None,
+        *,
+        state: Path | None = None,
+        limits: Mapping[str, int] | None = None,
+        at: str = "",
+        workers: int = 8,
+    ) -> None:
+        """``pools``: bit/s by name, or (bit/s, where on the pool's line). ``at`` tells apart agents of one name."""
+        self.host = host
+        self.name = name
+        self.address = address
+        self.state = state or directory / f"{name}{at}"
+        self.socket = directory / f"{name}{at}.sock"
+        self.log_file = directory / f"{name}{at}.log"
+        self.config = directory / f"{name}{at}.toml"
+        self.kills = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self._connections = threading.local()
+        devices = [f"eth{number}" for number in range(_links(host))]
+        text = f'[agent]\nname = "{name}"\nmode = "{mode}"\nstate_dir = "{self.state}"\n'
+        text += f'[grasp]\ninterfaces = {json.dumps(devices)}\naddress = "{address}"\n'
+        text += f'[api]\nsocket = "{self.socket}"\nworkers = {workers}\n'
+        for pool, capacity in (pools or {}).items():
+            amount, place = capacity if isinstance(capacity, tuple) else (capacity, None)
+            text += f'[[pool]]\nname = "{pool}"\ncapacity = {amount}\n' + (
+                f"at = {place}\n" if place is not None else ""
+            )
+        if limits:
+            text += "[limits]\n" + "".join(f"{key} = {value}\n" for key, value in limits.items())
+        self.config.write_text(text)
+
+    # Its life.
+
+    def launch(self, *extra: str) -> Agent:
+        """Start it, without waiting. Connections to an earlier life are of no use any more."""
+        self._connections = threading.local()
+        with open(self.log_file, "ab") as log:
+            self.process = self.host.popen(
+                [sys.executable, "-m", "asa", "run", "-c", str(self.config), *extra], stdout=log, stderr=log
+            )
+        return self
+
+    def start(self, *extra: str) -> Agent:
+        return self.launch(*extra).ready()
+
+    def ready(self) -> Agent:
+        eventually(self.is_ready, READY_S, f"{self.name} is ready: {self.log()[-2000:]}")
+        return self
+
+    def is_ready(self) -> bool:
+        try:
+            return bool(self.get("health")["ready"])
+        except AsaError:
+            assert self.process is None or self.process.poll() is None, f"{self.name} has ended: {self.log()[-2000:]}"
+            return False
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        self.kills += 1
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(20)
+
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    # What it is asked.
+
+    def request(
+        self, method: str, path: str, body: Any = None, *, key: str | None = None, timeout: float = 30.0, **query: Any
+    ) -> Any:
+        """Raises AsaError."""
+        clients: dict[float, Client] = self._connections.__dict__.setdefault("clients", {})
+        if timeout not in clients:
+            clients[timeout] = Client(str(self.socket), timeout=timeout)
+        headers = {"Idempotency-Key": key} if key is not None else None
+        return clients[timeout].request(method, f"/v1/{path}", body, query, headers)
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self.request("GET", path, **query)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        return self.request("POST", path, body)
+
+    def reserve(self, pool: str, rate: int, *, key: str | None = None, **wanted: Any) -> dict[str, Any]:
+        key = key or os.urandom(8).hex()
+        found: dict[str, Any] = self.request(
+            "POST", "reservations", {"pool": pool, "rate": rate, **wanted}, key=key, timeout=60.0
+        )
+        return found
+
+    def refused(self, pool: str, rate: int, **wanted: Any) -> Short:
+        """The refusal of a reservation that must not fit."""
+        try:
+            found = self.reserve(pool, rate, **wanted)
+        except Short as error:
+            return error
+        raise AssertionError(f"admitted: {found}")
+
+    def reservations(self, pool: str | None = None, state: str = "all") -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        after = None
+        while True:
+            page = self.get("reservations", pool=pool, state=state, limit=1000, after=after)
+            found += page["reservations"]
+            if (after := page["next"]) is None:
+                return found
+
+    def cancel(self, reservation: str) -> Any:
+        return self.request("DELETE", f"reservations/{reservation}")
+
+    def params(self, **values: int | bool) -> dict[str, Any]:
+        """The policy here, after it was changed if ``values`` are given: values by name, and ``serial``."""
+        found = self.request("PATCH", "params", values) if values else self.get("params")
+        return {each["name"]: each["value"] for each in found["params"]} | {"serial": found["serial"]}
+
+    def pool(self, name: str) -> dict[str, Any]:
+        """What it sees of a pool, and ``blocks_held``, as [low, high, start, end]."""
+        found = self.get(f"pools/{name}")
+        blocks = [[each["low"], each["high"], each["start"], each["end"]] for each in found["held"]]
+        return {**found["pool"], "blocks_held": blocks}
+
+    def held(self, pool: str) -> list[list[Any]]:
+        return list(self.pool(pool)["blocks_held"])
+
+    def knows(self, pool: str, seeded: int) -> bool:
+        try:
+            return any(each["name"] == pool and each["seeded"] == seeded for each in self.get("pools"))
+        except AsaError:
+            return False
+
+    def spare_of(self, pool: str) -> dict[str, int]:
+        """What peers last said they could spare, by their names."""
+        return {each["node"].partition("#")[0]: each["pools"].get(pool, 0) for each in self.get("peers")}
+
+    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        after = 0
+        while True:
+            page = self.get("events", after=after, limit=1000)
+            found += [each for each in page["events"] if kind in (None, each["kind"])]
+            if not page["events"]:
+                return found
+            after = page["next"]
+
+    def problems(self) -> dict[str, str]:
+        return {each["code"]: each["message"] for each in self.get("health")["problems"]}
+
+    def audit(self, pool: str | None = None) -> dict[str, Any]:
+        found: dict[str, Any] = self.request("POST", "audit", {"pool": pool} if pool else {}, timeout=60.0)
+        return found
+
+    def audited(self, pool: str | None = None, timeout: float = 20.0) -> dict[str, Any]:
+        """The audit, once it is at rest; it must be ok."""
+        found: dict[str, Any] = {}
+
+        def good() -> bool:
+            found.update(self.audit(pool))
+            return bool(found["ok"])
+
+        try:
+            eventually(good, timeout, pause=0.3)
+        except AssertionError:
+            raise AssertionError(f"not ok within {timeout} s: {found}") from None
+        return found
+
+    @property
+    def node(self) -> str:
+        status = self.get("status")
+        return f"{status['node']}#{status['instance']}"
+
+    @property
+    def identity(self) -> NodeId:
+        return node_from_text(self.node)
+
+    @property
+    def peer(self) -> Peer:
+        """Where it is, for a stranger."""
+        return Peer(IPv6Locator(IPv6Address(self.address), 6, self.get("status")["grasp_port"]), 0)
+
+
+def _links(host: Host) -> int:
+    with host.entered():
+        return sum(
+            line.strip().startswith("eth") for line in Path("/proc/thread-self/net/dev").read_text().splitlines()
+        )
+
+
+@dataclass
+class Domain:
+    """Hosts that can all reach each other, and the agents on them."""
+
+    lab: Lab
+    hosts: dict[str, Host]
+    directory: Path
+    agents: dict[str, Agent]
+
+    @classmethod
+    def line(cls, lab: Lab, directory: Path, names: Sequence[str], relays: Iterable[str] = ()) -> Domain:
+        """Hosts in a row, those named in ``relays`` running no agent but a plain GRASP relay."""
+        return cls.shaped(lab, directory, list(pairwise(names)), relays)
+
+    @classmethod
+    def shaped(cls, lab: Lab, directory: Path, edges: Sequence[tuple[str, str]], relays: Iterable[str] = ()) -> Domain:
+        hosts = network(lab, edges)
+        for name in relays:
+            with open(directory / f"{name}.log", "wb") as log:
+                hosts[name].python("-m", "grasp", "relay", stdout=log, stderr=log)
+        return cls(lab, hosts, directory, {})
+
+    def agent(self, name: str, mode: str = "delegator", pools: Any = None, *, on: str = "", **more: Any) -> Agent:
+        """A new agent on the host of its name, or ``on`` another; not started."""
+        host = on or name
+        made = Agent(self.hosts[host], address(self.hosts, host), self.directory, name, mode, pools, **more)
+        self.agents.setdefault(name, made)
+        return made
+
+    def start(self, **params: int | bool) -> Domain:
+        """All agents at once; the first origin then sets the policy, and all must obey it."""
+        for each in self.agents.values():
+            each.launch()
+        for each in self.agents.values():
+            each.ready()
+        if params:
+            serial = self.origin.params(**params)["serial"]
+            for each in self.agents.values():
+                eventually(lambda each=each: each.params()["serial"] == serial, what=f"the policy at {each.name}")
+        return self
+
+    @property
+    def origin(self) -> Agent:
+        return next(iter(self.agents.values()))
+
+    def seed(self, pool: str, capacity: int) -> str:
+        """A new pool at the origin, known everywhere."""
+        self.origin.post("pools", {"name": pool, "capacity": capacity})
+        for each in self.agents.values():
+            eventually(lambda each=each: each.knows(pool, capacity), what=f"{each.name} knows {pool}")
+        return pool
+
+    def stranger(self, host: str, name: str = "a stranger") -> Stranger:
+        return Stranger(self.hosts[host], address(self.hosts, host), name)
+
+
+class Stranger:
+    """A GRASP node in this process that speaks as an agent might, or ought not to. All of it runs inside its host."""
+
+    def __init__(self, host: Host, address: str, name: str) -> None:
+        self._entered = host.entered()
+        self._thread = ThreadPoolExecutor(1, f"stranger-{host.name}", self._entered.__enter__)
+        self.address = IPv6Address(address)
+        devices = [f"eth{number}" for number in range(_links(host))]
+        self.grasp = grasp.Node(devices, address=self.address)
+        self._thread.submit(self.grasp.start).result(10)
+        self.asa = self.grasp.register_asa(name)
+        self.asa.register(Objective.negotiation("EX1.Resource", dry_run=True), max_size=16_384)
+        self.asa.register(Objective.synchronization("EX1.Agent"))
+        self.asa.register(Objective.synchronization("EX1.Params"))
+
+    def __enter__(self) -> Stranger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.submit(self.grasp.stop).result(10)
+        # In the thread that entered: whichever thread collected the garbage would leave its own host otherwise.
+        self._thread.submit(self._entered.__exit__, None, None, None).result(10)
+        self._thread.shutdown()
+
+    def do(self, call: Callable[[], Any], timeout: float = 30.0) -> Any:
+        return self._thread.submit(call).result(timeout)
+
+    def ask(self, peer: Peer, value: Any, *, dry: bool = False, timeout: int = 5_000) -> grasp.Negotiation:
+        """Begin a session with any value at all; raises what GRASP does."""
+        wanted = Objective.negotiation("EX1.Resource", value, dry_run=dry)
+        found: grasp.Negotiation = self.do(lambda: self.asa.negotiate(wanted, peer, timeout))
+        return found
+
+    def refusal(self, peer: Peer, value: Any, *, dry: bool = False) -> str:
+        """The reason with which a request is declined; it must be."""
+        try:
+            answer = self.ask(peer, value, dry=dry)
+        except grasp.Declined as error:
+            return str(error.reason)
+        raise AssertionError(f"answered: {answer.offer.value!r:.300}")
+
+    def flood(self, name: str, value: Any, port: int | None = None, ttl: int = 60_000) -> None:
+        where = IPv6Locator(self.address, 6, port if port is not None else self.grasp.port)
+        self.do(lambda: self.asa.flood(FloodItem(Objective.synchronization(name, value), where), ttl))
+
+
+def hangs_up(agent: Agent) -> None:
+    """SIGHUP: replace the running program."""
+    agent.signal(signal.SIGHUP)
+
+
+def in_parallel(calls: Iterable[Callable[[], Any]]) -> list[Any]:
+    with ThreadPoolExecutor(READERS) as pool:
+        return [each.result() for each in [pool.submit(call) for call in calls]]
