@@ -34,8 +34,8 @@ MOST_PEERS: Final = 8
 HASTE_MS: Final = 500
 """With so little time left a peer has all of it to answer, with more only half: one that hangs must not use it up."""
 
-ATTEMPTS: Final = 4
-"""How often one reservation is tried again after capacity came that another consumer then took."""
+ATTEMPTS: Final = 6
+"""How often one reservation is tried: for each of a few windows that fall short, and where another took what came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def _next(party: Party, need: Need, missing: int, asked: set[str], got: Obtained
     if need.until <= party.ticks() or need.window.passed(party.clock()):
         got.refusals.append("no time is left")
         return None
-    peer = party.peers.choose(party.ticks(), need.pool, missing, asked)
+    peer = party.peers.choose(party.ticks(), need.pool, missing, asked, need.urgent)
     if peer is not None:
         asked.add(peer.name)
     return peer
@@ -238,17 +238,17 @@ def reserve(
             if party.ticks() >= until or not party.active():
                 break
         missing = yield Look(
-            lambda ledger: reservations.need(ledger, wanted.pool, wanted.rate, _from(wanted.window, party.clock()))
+            lambda ledger: reservations.needs(ledger, wanted.pool, wanted.rate, _from(wanted.window, party.clock()))
         )
-        if missing is None:
+        if not missing:
             continue
-        rate, window = missing
+        rate, window = missing[0]
         got = yield from obtain(
             party, Need(wanted.pool, rate, guarded(window, party.params()["guard"], party.clock()), until, urgent=True)
         )
         grants += got.grants
         said += got.refusals
-        could = got.could
+        could = got.could if len(missing) == 1 else 0
         if got.rate < rate:
             break
     refusal: Short = yield Look(

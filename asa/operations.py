@@ -165,8 +165,8 @@ class Operations:
         def lacking(ledger: Ledger) -> tuple[str, int, Window] | None:
             old = reservations.find(ledger, identifier)
             more = reservations.growth(old, agent.party.clock(), rate or old.rate, old.window.end if keep else end)
-            missing = reservations.need(ledger, old.pool, *more) if more is not None else None
-            return (old.pool, *missing) if missing is not None else None
+            missing = reservations.needs(ledger, old.pool, *more) if more is not None else []
+            return (old.pool, *missing[0]) if missing else None
 
         missing = agent.books.read(lacking)
         return missing is not None and agent.delegator.obtain(*missing, left) > 0

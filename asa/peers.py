@@ -166,17 +166,21 @@ class Peers:
                 pause = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(16, peer.failures - 1))
                 peer.not_before = now + pause * self._rng.uniform(0.5, 1.5)
 
-    def choose(self, now: float, pool: str, want: int, excluded: Collection[str]) -> NodeId | None:
+    def choose(
+        self, now: float, pool: str, want: int, excluded: Collection[str], urgent: bool = False
+    ) -> NodeId | None:
         """Whom to ask for ``want`` bit/s of a pool: the good peer, else by what they said they can spare, by chance.
 
-        ``excluded`` are names. Chance keeps agents with the same knowledge from all asking the same peer.
+        ``excluded`` are names. Chance keeps agents with the same knowledge from all asking the same peer. Who failed is
+        left alone for a while, unless it is ``urgent`` and nobody else is left.
         """
         with self._lock:
-            fit = [
+            able = [
                 each
                 for each in self._peers.values()
-                if each.state == "active" and each.locator and each.not_before <= now and each.node.name not in excluded
+                if each.state == "active" and each.locator and each.node.name not in excluded
             ]
+            fit = [each for each in able if each.not_before <= now] or (able if urgent else [])
             if not fit:
                 return None
             good = self._still_good(now, pool)

@@ -22,6 +22,9 @@ KEY_S: Final = 86_400
 SHORTAGES: Final = 16
 """Windows named in one refusal."""
 
+FEW: Final = 3
+"""Shortages obtained one by one; more are obtained as one."""
+
 State = Literal["pending", "active", "ended", "cancelled"]
 
 
@@ -238,14 +241,15 @@ def short(
     )
 
 
-def need(ledger: Ledger, pool: str, rate: int, window: Window) -> tuple[int, Window] | None:
-    """What has to be obtained so that a rate fits: the worst shortage, over the hull of the shortages."""
+def needs(ledger: Ledger, pool: str, rate: int, window: Window) -> list[tuple[int, Window]]:
+    """What has to be obtained so that a rate fits, in order of time: each shortage at its worst, or if there are more
+    than FEW the worst of all over their hull."""
     start = max(window.start, ledger.floor)
     gaps = ledger.account(pool).free.shortfalls(rate, start, window.end, SHORTAGES)
-    if not gaps:
-        return None
+    if len(gaps) <= FEW:
+        return [(each.missing, Window(each.start, each.end)) for each in gaps]
     end = window.end if len(gaps) == SHORTAGES else gaps[-1].end
-    return max(each.missing for each in gaps), Window(gaps[0].start, end)
+    return [(max(each.missing for each in gaps), Window(gaps[0].start, end))]
 
 
 def elapsed(ledger: Ledger, now: int, params: Params, most: int = 512) -> Plan[list[Given]]:

@@ -192,7 +192,8 @@ def test_what_no_peer_has_alone_is_gathered_from_several(line):
     booked = d.reserve(pool, 900 * M, patience_ms=8_000)
     assert booked["rate"] == 900 * M
     assert sum(amounts(d.held(pool))) == 900 * M
-    assert set(taken_from(d, pool)) == {"a", "b", "c"}
+    # A peer may have brought what another had.
+    assert len(set(taken_from(d, pool))) > 1
     line.origin.audited(pool)
 
 

@@ -85,7 +85,7 @@ def agrees(rows, pool, verdict):
 
 BLOCKS = st.builds(
     lambda low, height, start, length: block(
-        low, min(low + height, TOP), start, None if not length else start + length
+        low, min(low + height, TOP), start, None if not length else min(start + length, HORIZON)
     ),
     st.integers(0, TOP - 1),
     st.integers(1, TOP),

@@ -96,6 +96,7 @@ def test_a_peer_that_fails_is_left_alone_for_a_time_that_doubles_within_bounds(p
         (peer,) = peers.everyone()
         pauses.append(peer.not_before - NOW)
         assert peers.choose(NOW, "wan", 1, ()) is None
+        assert peers.choose(NOW, "wan", 1, (), urgent=True) == node("a")
         assert peers.choose(NOW + pauses[-1], "wan", 1, ()) == node("a")
     for number, pause in enumerate(pauses):
         usual = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**number)

@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from asa.errors import Short
 from asa.northbound.client import Client
 from lab import unavailable_reason
 from tests.test_lab import eventually, namespaces
@@ -153,7 +155,12 @@ def test_on_a_terminal_it_stays_up_for_the_user_who_may_kill_an_agent_until_ctrl
         assert eventually(lambda: has("kill -9 ")), shown.decode()
         (socket,) = re.findall(r"export ASA_SOCKET=(\S+)", shown.decode())
         (pid,) = re.findall(r"kill -9 ([0-9]+)", shown.decode())
-        view = Client(socket).request("POST", "/v1/reservations", {"pool": "wan", "rate": 1_000_000_000})
+        try:
+            view = Client(socket).request(
+                "POST", "/v1/reservations", {"pool": "wan", "rate": 1_000_000_000, "end": int(time.time()) + 3_600}
+            )
+        except Short as refused:
+            pytest.fail(str(refused.details))
         assert view["state"] == "active"
         os.kill(int(pid), signal.SIGKILL)
         assert eventually(lambda: has("r3 is down; it is started again"), 10), shown.decode()
