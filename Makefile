@@ -31,7 +31,7 @@ lint: venv ## ruff and mypy
 	$(PY) -m mypy --strict $(TYPED)
 
 test: lint ## lint, then the tests
-	$(ENTER) $(PY) -m pytest
+	$(ENTER) $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 run: venv ## the lab: agents share out bandwidth for a day, one is killed; docs/lab.md
 	@$(ENTER) $(PY) -m lab.domain
