@@ -18,7 +18,7 @@ from asa import oversight, removal, seeding
 from asa.books import Books
 from asa.clock import Clock
 from asa.config import Config
-from asa.errors import Conflict, StoreFailed
+from asa.errors import BadConfig, Conflict, StoreFailed
 from asa.events import Complaints, EventLog
 from asa.identity import FORGOTTEN, MOST_FORGOTTEN, forgotten_by, identify, remembered, remembering
 from asa.ledger import Ledger
@@ -36,6 +36,7 @@ from asa.threads.flooder import Flooder
 from asa.threads.garbage_collector import GarbageCollector
 from asa.threads.monitor import Monitor
 from asa.threads.negotiator import MainNegotiator
+from asa.threads.seeder import Seeder
 from asa.threads.settler import Settler
 from asa.threads.synchronizer import Synchronizer
 from asa.version import VERSION
@@ -115,9 +116,7 @@ class Agent:
         """Raises :class:`~asa.errors.AgentError` or GraspError if it cannot."""
         for account in self.books.read(lambda ledger: list(ledger.contacts.values())):
             self.peers.remember(account.node, account.locator)
-        for pool in self.config.pools:
-            if not self.books.read(lambda ledger, name=pool.name: ledger.account(name).seeds):  # type: ignore[misc]
-                self.seed(pool.name, pool.capacity, pool.at)
+        self._check_mode()
         self.node.start()
         self._remember_port()
         self.asa = self.node.register_asa(f"bandwidth {self.config.agent.name}")
@@ -125,11 +124,25 @@ class Agent:
         self._make_threads()
         self.synchronizer.listen()
         self.negotiator.listen()
-        self._neighbourhood.listen()
+        self.neighbourhood.listen()
+        self.flooder.start()
+        # So that an origin that says it is ready has its pools.
+        self.seeder.turn()
         for duty in self.duties:
-            duty.start()
+            if duty is not self.flooder:
+                duty.start()
         self.phase = "running"
+        self.flooder.wake()
         self.events.tell("agent-started", f"{self.party.me} {VERSION} is up", version=VERSION)
+
+    def _check_mode(self) -> None:
+        """Raises BadConfig if an origin is to become a delegator: its seeds would have nobody who answers for them."""
+        seeded = self.books.read(lambda ledger: sorted(name for name, each in ledger.accounts.items() if each.seeds))
+        if seeded and self.config.agent.mode != "origin":
+            raise BadConfig(
+                f"this agent is the origin of {', '.join(seeded)} and cannot be a delegator",
+                hint='mode = "origin", or remove the agent first (asa remove)',
+            )
 
     def _register(self) -> None:
         self.asa.register(Objective.negotiation(self.names.resource, dry_run=True), max_size=resource.MAX_SIZE)
@@ -153,13 +166,25 @@ class Agent:
         self.negotiator = MainNegotiator(
             self.asa, self.names.resource, party, performer, self.events, self._complaints, report, rng
         )
-        self._neighbourhood = Neighbourhood(self)
+        self.neighbourhood = Neighbourhood(self)
         self.delegator = Delegator(
-            party, performer, books, self.config.limits.negotiations, self._neighbourhood.search, report, rng
+            party, performer, books, self.config.limits.negotiations, self.neighbourhood.search, report, rng
         )
         self.settler = Settler(party, performer, books, self.events, report, rng)
         collector = GarbageCollector(party, books, self.events, report, rng)
-        watched = [self.flooder, self.synchronizer, self.negotiator, self.delegator, self.settler, collector]
+        self.seeder = Seeder(
+            self.config.pools, books, self.peers, self.neighbourhood.listen_for,
+            lambda pool: self.seed(pool.name, pool.capacity, pool.at), self.problem, report, rng,
+        )  # fmt: skip
+        watched = [
+            self.seeder,
+            self.flooder,
+            self.synchronizer,
+            self.negotiator,
+            self.delegator,
+            self.settler,
+            collector,
+        ]
         self.duties = [*watched, Monitor(watched, report, lambda why: self.end("fatal", why), rng)]
 
     def stop(self) -> None:
@@ -290,6 +315,7 @@ class Agent:
             self.problem("clock-back", late)
             now = self.party.clock()
             pools = ", ".join(self.books.read(lambda ledger: oversight.overbooked(ledger, now)))
+            self.problem("no-interface", None if self.node.interfaces else "no interface can be used: see the log")
             self.problem("overbooked", f"more is promised than held of {pools}" if pools else None)
             status = "inactive" if not self._active else ("degraded" if self._problems else "ok")
         return oversight.health(

@@ -34,7 +34,7 @@ MOST_PEERS: Final = 8
 HASTE_MS: Final = 500
 """With so little time left a peer has all of it to answer, with more only half: one that hangs must not use it up."""
 
-ATTEMPTS: Final = 6
+ATTEMPTS: Final = 2 * reservations.FEW
 """How often one reservation is tried: for each of a few windows that fall short, and where another took what came."""
 
 
@@ -121,7 +121,8 @@ def _ask(party: Party, peer: NodeId, need: Need, got: Obtained, least: int, *, r
         blocks = yield from ask_one(party, peer, ask, left_ms if relayed else max(min(left_ms, HASTE_MS), left_ms // 2))
     except (Refused, Declined) as error:
         available = available_from(error.reason)
-        got.could += available
+        if not relayed:
+            got.could += available
         party.peers.declined(peer, need.pool, available)
         got.refusals.append(f"{peer.name}: {error.reason}")
         return available
@@ -251,11 +252,16 @@ def reserve(
         could = got.could if len(missing) == 1 else 0
         if got.rate < rate:
             break
-    refusal: Short = yield Look(
-        lambda ledger: reservations.short(
-            ledger, wanted.pool, wanted.rate, _from(wanted.window, party.clock()), said[:MOST_PEERS], could
+    try:
+        # What another consumer gave back meanwhile may do.
+        late: Reservation = yield Transact(lambda ledger: reservations.book(ledger, party.clock(), wanted, key, digest))
+        return late
+    except Short:
+        refusal: Short = yield Look(
+            lambda ledger: reservations.short(
+                ledger, wanted.pool, wanted.rate, _from(wanted.window, party.clock()), said[-MOST_PEERS:], could
+            )
         )
-    )
     for peer, blocks in reversed(grants):
         yield from hand_over(party, peer, wanted.pool, blocks)
     raise refusal
@@ -284,10 +290,12 @@ def hand_over(party: Party, peer: NodeId, pool: str, blocks: Sequence[Block]) ->
             yield Drop()
             return False
         yield Transact(lambda ledger: transfer.close(ledger, party.clock(), txn))
-    except Refused:
+    except Refused as error:
         yield Transact(lambda ledger: transfer.take_back(ledger, party.clock(), txn))
+        yield Tell("hand-over-failed", f"{peer.name} did not take blocks of {pool}: {error}", {"peer": str(peer)})
         return False
-    except (Broken, AsaError, ValueError):
+    except (Broken, AsaError, ValueError) as error:
+        yield Tell("hand-over-failed", f"{peer.name} did not take blocks of {pool}: {error}", {"peer": str(peer)})
         return False
     finally:
         party.talking.discard(txn)

@@ -107,6 +107,11 @@ def _examples(blocks: list[Block]) -> list[BlockView]:
     return [BlockView(each.low, each.high, each.start, each.end) for each in blocks[:MOST_EXAMPLES]]
 
 
+def lacking(whole: list[Block], parts: list[Block]) -> list[Block]:
+    """What of ``whole`` the ``parts`` do not cover; whole is disjoint in itself."""
+    return _without(whole, _union(parts)[0])
+
+
 def _union(blocks: list[Block]) -> tuple[list[Block], list[Block]]:
     """What the blocks cover, as disjoint blocks, and what they cover more than once.
 

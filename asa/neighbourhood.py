@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from asa import oversight
 from asa.errors import StoreFailed
 from asa.ledger import Ledger
-from asa.performer import text_of
+from asa.performer import peer_of, text_of
 from asa.records import Change, Contact, Plan, removed
 from asa.threads.flooder import LIVES
 from asa.views import SeedView
@@ -16,7 +16,7 @@ from grasp import GraspError, Objective, TaggedObjective
 from objectives import Block, InvalidValue, NodeId
 from objectives.agent import Announcement, PoolSummary, announcement_from_value
 from objectives.block import peak
-from objectives.holdings import HeldRow, HoldingsPage, SeedRow, page_from_value
+from objectives.holdings import EscrowRow, HeldRow, HoldingsPage, SeedRow, page_from_value
 
 if TYPE_CHECKING:
     from asa.agent import Agent
@@ -25,6 +25,8 @@ NAMESAKE: Final = "namesake"
 RIVALS: Final = "seeds-overlap"
 SEARCH_S: Final = 5.0
 SEARCH_MS: Final = 300
+MOST_READ: Final = 32
+"""Agents asked what they hold before a first seeding."""
 
 
 class Neighbourhood:
@@ -42,6 +44,24 @@ class Neighbourhood:
         for name, take in (agent.names.agent, self._announced), (agent.names.params, self._params):
             for tagged in agent.asa.floods(name):
                 take(tagged)
+
+    def listen_for(self, seconds: float) -> dict[str, list[Block]]:
+        """Wait for announcements; the blocks that the agents heard or found then hold or gave away, by pool."""
+        agent = self._agent
+        until = time.monotonic() + seconds
+        self.search()
+        time.sleep(max(0.0, until - time.monotonic()))
+        held: dict[str, list[Block]] = {}
+        for peer in agent.peers.everyone()[:MOST_READ]:
+            try:
+                found = agent.asa.synchronize(agent.names.holdings, peer_of(peer.locator), SEARCH_MS)
+                page = page_from_value(found.value)
+            except (GraspError, InvalidValue, ValueError, OSError):
+                continue
+            for row in page.rows:
+                if isinstance(row, HeldRow | EscrowRow):
+                    held.setdefault(row.pool, []).append(row.block)
+        return held
 
     def search(self) -> None:
         """Discover a peer (RFC 9222 App. C), for as long as none is heard; at most once in SEARCH_S."""

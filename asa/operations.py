@@ -8,12 +8,13 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from asa import oversight, reservations, transfer
+from asa import inquiry, oversight, reservations, transfer
 from asa.auditor import collect
 from asa.errors import BadRequest, Busy, Conflict, NotFound, NotReady, Short, UnknownTransfer
 from asa.ledger import Ledger
 from asa.manifest import manifest
 from asa.records import Change, Fact, Plan, Reservation, ReservationState
+from asa.threads.flooder import LIVES
 from asa.views import (
     Audit,
     Availability,
@@ -30,8 +31,7 @@ from asa.views import (
     Status,
     TransferView,
 )
-from objectives import InvalidValue, Window, node_from_text
-from objectives.fields import check_name
+from objectives import Window, node_from_text
 from objectives.params import PARAMETERS
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Operations:
             label=request.label,
         )
         if request.dry_run:
-            agent.books.read(lambda ledger: reservations.book(ledger, now, wanted))
+            inquiry.admissible(agent, wanted, request.patience_ms)
             return replace(reservations.view_of(wanted, now), id="")
         booked = agent.delegator.reserve(wanted, request.patience_ms / 1000, key, digest)
         if booked.id == wanted.id:
@@ -140,22 +140,28 @@ class Operations:
             raise BadRequest('the end must be UNIX seconds or "never"')
         new_end = end if isinstance(end, int) else None
         until = time.monotonic() + min(patience_ms, LONGEST_PATIENCE_MS) / 1000
+        asked: list[str] = []
+        more = True
         while True:
             now = agent.party.clock()
             try:
                 changed = agent.books.transact(
                     lambda ledger, now=now: reservations.change(  # type: ignore[misc]
-                        ledger, now, identifier, agent.party.params(), rate, new_end, end is None
+                        ledger, now, identifier, agent.party.params(), rate, new_end, end is None, asked
                     )
                 )
                 break
             except Short:
-                if not self._obtain_for(identifier, rate, new_end, end is None, until):
+                if not more:
                     raise
+                # Once nothing more comes it is tried a last time, and the refusal tells what peers said.
+                more = self._obtain_for(identifier, rate, new_end, end is None, until, asked)
         agent.events.tell("reservation-changed", f"{identifier} is changed", id=identifier, rate=changed.rate)
         return reservations.view_of(changed, now)
 
-    def _obtain_for(self, identifier: str, rate: int | None, end: int | None, keep: bool, until: float) -> bool:
+    def _obtain_for(
+        self, identifier: str, rate: int | None, end: int | None, keep: bool, until: float, asked: list[str]
+    ) -> bool:
         """Bring what a change lacks; False if nothing came."""
         agent = self._agent
         left = until - time.monotonic()
@@ -169,7 +175,11 @@ class Operations:
             return (old.pool, *missing[0]) if missing else None
 
         missing = agent.books.read(lacking)
-        return missing is not None and agent.delegator.obtain(*missing, left) > 0
+        if missing is None:
+            return False
+        got = agent.delegator.obtain(*missing, left)
+        asked += got.refusals
+        return got.rate > 0
 
     def availability(
         self,
@@ -181,36 +191,7 @@ class Operations:
         duration: int | None = None,
         patience_ms: int = 0,
     ) -> Availability:
-        party, now = self._agent.party, self._agent.party.clock()
-        known = party.peers.pools()
-        if duration is not None and end is None:
-            end = (start or now) + duration
-        window = reservations.window_of(now, start, end, party.params())
-        if rate is not None:
-            reservations.check_rate(rate)
-
-        def look(ledger: Ledger) -> Availability:
-            reservations.check_pool(ledger, pool, known)
-            free = ledger.account(pool).free
-            begin = max(window.start, ledger.floor)
-            length = duration if duration is not None else (None if window.end is None else window.end - begin)
-            return Availability(
-                pool=pool,
-                start=window.start,
-                end=window.end,
-                free=max(0, free.lowest(begin, window.end)),
-                steps=free.steps(begin, window.end, STEPS),
-                earliest=free.earliest(rate, length, begin) if rate is not None else None,
-                peers_spare=party.peers.spare(pool),
-                obtainable=None,
-            )
-
-        found = self._agent.books.read(look)
-        if patience_ms <= 0 or not self._agent.ready or not party.active():
-            return found
-        missing = party.peers.spare(pool) if rate is None else max(0, rate - found.free)
-        asked = self._agent.delegator.probe(pool, missing, window, patience_ms / 1000) if missing else 0
-        return replace(found, obtainable=asked)
+        return inquiry.availability(self._agent, pool, start, end, rate, duration, patience_ms)
 
     # Pools, peers, transfers.
 
@@ -247,6 +228,9 @@ class Operations:
             raise NotFound(f"there is no peer {node[:80]!r}", hint="asa peers shows who is known")
         if len(found) > 1:
             raise Conflict(f"{node} is the name of {len(found)} peers", hint="give NAME#INSTANCE")
+        heard = found[0].heard_s
+        if heard is not None and heard < LIVES * agent.policy.params["flood_interval"]:
+            raise Conflict(f"{found[0].node} was heard {heard} s ago", hint="stop it, and wait until it is silent")
         agent.forget(node_from_text(found[0].node))
         return found[0]
 
@@ -291,10 +275,8 @@ class Operations:
     def audit(self, pool: str | None = None) -> Audit:
         agent = self._ready()
         if pool is not None:
-            try:
-                check_name(pool, "the pool")
-            except InvalidValue as error:
-                raise BadRequest(str(error)) from None
+            known = agent.party.peers.pools()
+            agent.books.read(lambda ledger: reservations.check_pool(ledger, pool, known))
         return collect(agent.asa, agent.names.holdings, agent.party, agent.books, pool)
 
     def health(self) -> Health:

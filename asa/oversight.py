@@ -11,6 +11,7 @@ from asa.books import Books
 from asa.ledger import Ledger
 from asa.records import Given, GivenState, Promise, Taken
 from asa.reservations import state_of
+from asa.seeding import ranges
 from asa.steps import Party
 from asa.threads.duty import Duty
 from asa.version import VERSION
@@ -91,7 +92,7 @@ def announcement(party: Party, ledger: Ledger, sequence: int, state: str) -> Ann
         PoolSummary(
             name,
             spare(party, ledger, name) if state == "active" else 0,
-            tuple((each.low, each.high) for each in account.seeds.values())[:MAX_SEEDS],
+            ranges(account.seeds.values())[:MAX_SEEDS],
         )
         for name, account in ledger.accounts.items()
         if account.seeds or len(account.held)

@@ -27,6 +27,9 @@ _FACTORS: Final = {
 }  # fmt: skip
 _BINARY: Final = {"ki": "Ki", "mi": "Mi", "gi": "Gi", "ti": "Ti"}
 _SHOWN: Final = ((10**12, "Tbit"), (10**9, "Gbit"), (10**6, "Mbit"), (10**3, "kbit"), (1, "bit"))
+_DIGITS: Final = 4
+"""Significant digits of a rate that is rounded."""
+
 _RATES: Final = "write 500Mbit, 2.5Gbit, 100Mibit or a plain number of bit/s"
 
 # Bounded, for the time int() takes grows with the square of the digits.
@@ -112,31 +115,25 @@ def _suggestion(count: Fraction, prefix: str) -> str:
 
 
 def exact_rate(rate: int) -> str:
-    """A rate that reads back as itself: in the largest unit that needs at most three decimals."""
-    for size, unit in _SHOWN:
-        if abs(rate) >= size and rate * 1000 % size == 0:
-            return _decimal(rate, size) + unit
-    return f"{rate}bit"
+    """A rate that reads back as itself: in the largest unit it has one of, with all the decimals it needs."""
+    size, unit = _unit(rate)
+    whole, rest = divmod(abs(rate), size)
+    decimals = str(size + rest)[1:].rstrip("0")
+    return f"{'-' if rate < 0 else ''}{whole}{'.' if decimals else ''}{decimals}{unit}"
 
 
 def format_rate(rate: int) -> str:
-    """A rate for people: exact where three decimals are enough, otherwise rounded and marked with ``~``."""
-    for index, (size, unit) in enumerate(_SHOWN):
-        if abs(rate) < size:
-            continue
-        if rate * 1000 % size == 0:
-            return _decimal(rate, size) + unit
-        rounded = round(Fraction(rate * 1000, size))
-        if abs(rounded) == 1_000_000 and index:
-            rounded, unit = (1000 if rounded > 0 else -1000), _SHOWN[index - 1][1]
-        return "~" + _decimal(rounded, 1000) + unit
-    return f"{rate}bit"
+    """A rate for a table: exact where three decimals are enough, else four significant digits with ``~`` before."""
+    size, _ = _unit(rate)
+    if rate * 1000 % size == 0:
+        return exact_rate(rate)
+    step: int = 10 ** (len(str(abs(rate))) - _DIGITS)
+    return "~" + exact_rate(round(Fraction(rate, step)) * step)
 
 
-def _decimal(value: int, size: int) -> str:
-    """``value / size``, which needs at most three decimals."""
-    whole, rest = divmod(abs(value) * 1000 // size, 1000)
-    return ("-" if value < 0 else "") + f"{whole}.{rest:03}".rstrip("0").rstrip(".")
+def _unit(rate: int) -> tuple[int, str]:
+    """The largest unit a rate has one of, and what that is in bit/s."""
+    return next((each for each in _SHOWN if abs(rate) >= each[0]), _SHOWN[-1])
 
 
 # -- durations

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from asa import oversight
+from asa import audit, oversight
 from asa.asking import confirm, hand_over
 from asa.errors import AsaError, Conflict
 from asa.ledger import Ledger
 from asa.records import TakenState
 from asa.steps import Broken, Refused
-from objectives import Block, NodeId
+from objectives import Block, NodeId, Window
 from objectives.resource import MAX_TXNS
 
 if TYPE_CHECKING:
@@ -46,18 +46,24 @@ def _check(agent: Agent) -> None:
     live = agent.books.read(lambda ledger: oversight.live(ledger, now))
     if live:
         raise Conflict(f"{live} reservations are pending or active here", hint="cancel them, or wait for their end")
-    seeded = agent.books.read(
-        lambda ledger: [
-            name
-            for name, account in ledger.accounts.items()
-            if account.seeds and ledger.seeded(name) != sum(each.amount for each in account.held if each.end is None)
-        ]
-    )
-    if seeded:
+    lent = agent.books.read(lambda ledger: _lent(ledger, now))
+    if lent:
         raise Conflict(
-            f"peers hold capacity this origin seeded in {', '.join(seeded)}",
-            hint="an origin leaves when all its capacity has come back; deactivate or remove the others first",
+            f"peers hold capacity this origin seeded in {', '.join(lent)}, or will for some time",
+            hint="an origin leaves when all of it has come back; deactivate or remove the others first",
         )
+
+
+def _lent(ledger: Ledger, now: int) -> list[str]:
+    """The pools this agent seeded and does not hold whole, from now on and for ever."""
+    return [
+        name
+        for name, account in ledger.accounts.items()
+        if audit.lacking(
+            [Block(each.low, each.high, max(now, ledger.floor), None) for each in account.seeds.values()],
+            list(account.held),
+        )
+    ]
 
 
 def _empty(agent: Agent, pool: str) -> int:
@@ -78,7 +84,9 @@ def _empty(agent: Agent, pool: str) -> int:
 
 
 def _living(ledger: Ledger, pool: str) -> list[Block]:
-    return [each for each in ledger.account(pool).held if not each.window.passed(ledger.floor)]
+    """The blocks held from now on: what is past need not be handed over."""
+    parts = (each.cut(Window(ledger.floor, None)) for each in ledger.account(pool).held)
+    return [each for each in parts if each is not None]
 
 
 def _forget_taken(agent: Agent) -> None:

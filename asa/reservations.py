@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Final, Literal
 
@@ -22,8 +23,11 @@ KEY_S: Final = 86_400
 SHORTAGES: Final = 16
 """Windows named in one refusal."""
 
-FEW: Final = 3
-"""Shortages obtained one by one; more are obtained as one."""
+FEW: Final = 6
+"""Windows obtained one by one for one reservation."""
+
+PIECES: Final = 64
+"""Changes looked at within one window that falls short."""
 
 State = Literal["pending", "active", "ended", "cancelled"]
 
@@ -115,7 +119,14 @@ def cancel(ledger: Ledger, now: int, identifier: str) -> Plan[Reservation]:
 
 
 def change(
-    ledger: Ledger, now: int, identifier: str, params: Params, rate: int | None, end: int | None, keep_end: bool
+    ledger: Ledger,
+    now: int,
+    identifier: str,
+    params: Params,
+    rate: int | None,
+    end: int | None,
+    keep_end: bool,
+    peers_asked: Sequence[str] = (),
 ) -> Plan[Reservation]:
     """Resize, extend or shorten, as a whole or not at all. Raises Short, Ended, BadWindow, UnknownReservation."""
     old = find(ledger, identifier)
@@ -129,7 +140,9 @@ def change(
     window = Window(old.window.start, new_end)
     for piece, more in _growth(old, now, new_rate, window):
         if ledger.free(old.pool, piece) < more:
-            raise short(ledger, old.pool, more, piece)
+            # More of the same time, or more time of the same: what it has already counts in what would fit.
+            same_time = before(piece.start, old.window.end) if old.window.end is not None else True
+            raise short(ledger, old.pool, more, piece, peers_asked, has=old.rate if same_time else 0)
     new = _with(old, now, rate=new_rate, window=window)
     return Plan((Change(old, new),) if new != old else (), new)
 
@@ -212,44 +225,85 @@ def page(
 
 
 def short(
-    ledger: Ledger, pool: str, rate: int, window: Window, peers_asked: list[str] | None = None, could: int = 0
+    ledger: Ledger,
+    pool: str,
+    rate: int,
+    window: Window,
+    peers_asked: Sequence[str] = (),
+    could: int = 0,
+    has: int = 0,
 ) -> Short:
     """The refusal of a rate over a window: where it falls short, by how much, and what would fit instead.
 
-    ``could``: bit/s peers said they would add.
+    ``could``: bit/s peers said they would add. ``has``: what a reservation to be changed has already.
     """
     account = ledger.account(pool)
     start = max(window.start, ledger.floor)
-    gaps = account.free.shortfalls(rate, start, window.end, SHORTAGES)
-    free = max(0, account.free.lowest(start, window.end))
+    gaps = shortages(ledger, pool, rate, window, SHORTAGES)
+    free = max(0, account.free.lowest(start, window.end)) + could
+    lower = max(has + 1, _readable(has + free)) if 0 < free < rate else 0
     duration = None if window.end is None else window.end - window.start
-    later = account.free.earliest(rate, duration, start)
+    later = account.free.earliest(rate, duration, start) if not has else None
     shorter = gaps[0].start if gaps and gaps[0].start > start else None
     refusal = Refusal(
-        shortages=[Shortage(each.start, each.end, each.missing) for each in gaps],
-        lower_rate=Offer(min(rate - 1, free + could), window.start, window.end) if free + could and rate > 1 else None,
+        shortages=gaps,
+        lower_rate=Offer(lower, window.start, window.end) if lower else None,
         later_start=Offer(rate, later, None if duration is None else later + duration) if later is not None else None,
-        shorter=Offer(rate, window.start, shorter) if shorter is not None else None,
-        peers_asked=peers_asked or [],
+        shorter=Offer(has + rate, window.start, shorter) if shorter is not None else None,
+        peers_asked=list({each.partition(":")[0]: each for each in peers_asked}.values()),
     )
     missing = max((each.missing for each in gaps), default=0)
+    windows = "1 window" if len(gaps) == 1 else f"{len(gaps)} windows{' or more' if len(gaps) == SHORTAGES else ''}"
     return Short(
-        f"{pool}: {missing} bit/s of {rate} are missing in {len(gaps)}{'+' if len(gaps) == SHORTAGES else ''}"
-        f" window{'s' if len(gaps) != 1 else ''}, first at {gaps[0].start if gaps else start}",
+        f"{pool}: {missing} bit/s of {rate} are missing at worst, in {windows}, first at"
+        f" {gaps[0].start if gaps else start}",
         hint="see details for what would fit",
-        details=_plain(refusal),
+        details=asdict(refusal),
     )
+
+
+def _readable(rate: int) -> int:
+    """Rounded down to four significant digits."""
+    step: int = 10 ** max(0, len(str(rate)) - 4)
+    return rate // step * step
+
+
+def shortages(ledger: Ledger, pool: str, rate: int, window: Window, most: int) -> list[Shortage]:
+    """Where a rate falls short, in order of time: windows of one shortage each. If there are more than ``most``,
+    neighbours are drawn together, at their worst, and the last stands for all that follow."""
+    start = max(window.start, ledger.floor)
+    free = ledger.account(pool).free
+    gaps = free.shortfalls(rate, start, window.end, most + 1)
+    rest: list[Shortage] = []
+    if len(gaps) > most:
+        last = gaps[most - 1].start
+        rest = [Shortage(last, window.end, rate - free.lowest(last, window.end))]
+        gaps = gaps[: most - 1]
+    pieces: list[Shortage] = []
+    for gap in gaps:
+        steps = free.steps(gap.start, gap.end, PIECES)
+        levels = [rate - level for _, level in steps]
+        ends = [time for time, _ in steps[1:]] + [gap.end]
+        if len(steps) == PIECES:
+            # There may be more of them: the last stands for the rest.
+            levels[-1] = gap.missing
+        for (time, _), end, missing in zip(steps, ends, levels, strict=True):
+            if pieces and pieces[-1].end == time and pieces[-1].missing == missing:
+                pieces[-1] = Shortage(pieces[-1].start, end, missing)
+            else:
+                pieces.append(Shortage(time, end, missing))
+    pieces += rest
+    while len(pieces) > most:
+        # The two neighbours that differ least become one.
+        at = min(range(len(pieces) - 1), key=lambda i: abs(pieces[i].missing - pieces[i + 1].missing))
+        one, other = pieces[at], pieces.pop(at + 1)
+        pieces[at] = Shortage(one.start, other.end, max(one.missing, other.missing))
+    return pieces
 
 
 def needs(ledger: Ledger, pool: str, rate: int, window: Window) -> list[tuple[int, Window]]:
-    """What has to be obtained so that a rate fits, in order of time: each shortage at its worst, or if there are more
-    than FEW the worst of all over their hull."""
-    start = max(window.start, ledger.floor)
-    gaps = ledger.account(pool).free.shortfalls(rate, start, window.end, SHORTAGES)
-    if len(gaps) <= FEW:
-        return [(each.missing, Window(each.start, each.end)) for each in gaps]
-    end = window.end if len(gaps) == SHORTAGES else gaps[-1].end
-    return [(max(each.missing for each in gaps), Window(gaps[0].start, end))]
+    """What has to be obtained so that a rate fits, in order of time: bit/s over a window, FEW at most."""
+    return [(each.missing, Window(each.start, each.end)) for each in shortages(ledger, pool, rate, window, FEW)]
 
 
 def elapsed(ledger: Ledger, now: int, params: Params, most: int = 512) -> Plan[list[Given]]:
@@ -275,7 +329,3 @@ def _with(
 ) -> Reservation:
     new = replace(old, state=state or old.state, rate=rate or old.rate, window=window or old.window)
     return replace(new, changed=now) if new != old else old
-
-
-def _plain(refusal: Refusal) -> dict[str, object]:
-    return asdict(refusal)

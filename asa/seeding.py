@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from asa.errors import BadRequest, Conflict
 from asa.ledger import Ledger
 from asa.records import Held, Plan, Seed, made
 from objectives import Block, InvalidValue
+from objectives.agent import MAX_POOLS, MAX_SEEDS, Announcement, PoolSummary
 from objectives.fields import MAX_RATE, check_name
+
+
+def ranges(seeds: Iterable[Seed]) -> tuple[tuple[int, int], ...]:
+    """The ranges ``[low, high)`` of seeds, those that touch joined."""
+    joined: list[tuple[int, int]] = []
+    for each in sorted(seeds, key=lambda each: each.low):
+        if joined and joined[-1][1] == each.low:
+            joined[-1] = joined[-1][0], each.high
+        else:
+            joined.append((each.low, each.high))
+    return tuple(joined)
+
+
+def _check_announceable(ledger: Ledger, new: Seed) -> None:
+    """What this agent seeds has to fit into what it floods of itself, or nobody learns of it. Raises Conflict."""
+    seeds = {name: list(account.seeds.values()) for name, account in ledger.accounts.items() if account.seeds}
+    seeds.setdefault(new.pool, []).append(new)
+    pools = tuple(PoolSummary(name, MAX_RATE, ranges(each)) for name, each in seeds.items())
+    said = Announcement(ledger.me, 0, "active", pools)
+    if len(pools) > MAX_POOLS or any(len(each.seeds) > MAX_SEEDS for each in pools) or said.fitted() != said:
+        raise Conflict(
+            "one origin cannot announce so many pools, or ranges of a pool that do not touch",
+            hint=f"at most {MAX_POOLS} pools and {MAX_SEEDS} ranges of each; let another agent be their origin",
+        )
+
+
+def strays(held: Iterable[Block], seeds: Sequence[tuple[int, int, str]]) -> list[Block]:
+    """Blocks agents hold that lie in no origin's seed: their origin is silent, or has lost its state."""
+    joined = ranges(Seed("", low, high, 0) for low, high, _ in seeds)
+    return [each for each in held if not any(low <= each.low and each.high <= high for low, high in joined)]
 
 
 def seed(
@@ -32,5 +63,6 @@ def seed(
                 f"{name}: {low}..{low + capacity} overlaps {start}..{end} of {origin}",
                 hint="leave the place out, or choose one behind all others",
             )
+    _check_announceable(ledger, Seed(name, low, low + capacity, now))
     made_here = Seed(name, low, low + capacity, now)
-    return Plan(made(made_here, Held(name, Block(low, low + capacity, now, None))), made_here)
+    return Plan(made(made_here, Held(name, Block(low, low + capacity, ledger.floor, None))), made_here)

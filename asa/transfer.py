@@ -118,6 +118,8 @@ def release(ledger: Ledger, txn: bytes) -> Plan[None]:
 def push(ledger: Ledger, now: int, txn: bytes, peer: NodeId, pool: str, blocks: Sequence[Block]) -> Plan[Give]:
     """Put blocks into escrow to hand them over unasked. Raises Conflict if they are promised to somebody."""
     for window in _pieces(blocks):
+        if window.passed(ledger.floor):
+            continue
         if ledger.free(pool, window) < sum(each.amount for each in blocks if each.window.covers(window)):
             raise Conflict(f"{pool}: what is to be handed over in {window} is promised to consumers")
     given = Given(txn, pool, peer, tuple(blocks), GivenState.ESCROW, now)

@@ -117,6 +117,8 @@ class Availability:
     """bit/s: what peers last said they could spare."""
     obtainable: int | None
     """bit/s: what peers would grant over the window, on top of ``free``; None if they were not asked."""
+    earliest_obtainable: int | None = None
+    """UNIX s: the earliest start tried at which it fits with what peers would grant; None if none, or not asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,9 +42,7 @@ class Parameter:
 PARAMETERS: Final[Mapping[str, Parameter]] = {
     "low_water": Parameter(10, 0, 100, "%", "a delegator asks peers when less of its fair share than this is free"),
     "refill": Parameter(25, 0, 100, "%", "and asks for so much that this is free; 0: never"),
-    "high_water": Parameter(
-        30, 0, 100, "%", "a delegator returns permanent capacity above this part of all; 100: never"
-    ),
+    "high_water": Parameter(50, 0, 100, "%", "a delegator returns what is free above this part of it; 100: never"),
     "horizon": Parameter(3_600, 1, 31_536_000, "s", "free means free for this long from now"),
     "lease": Parameter(7_200, 0, 31_536_000, "s", "how long a stock is asked for; 0: permanently"),
     "permanent": Parameter(True, 0, 1, "", "capacity may be granted for ever"),

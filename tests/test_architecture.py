@@ -45,9 +45,9 @@ OBJECTIVES = [
 
 ASA = [
     ["asa", "asa.version", "asa.errors", "asa.btree"],
-    ["asa.views", "asa.quantities", "asa.calendar", "asa.pool", "asa.records"],
+    ["asa.views", "asa.quantities", "asa.calendar", "asa.pool", "asa.records", "asa.flows", "asa.traffic", "asa.tegu"],
     # The north side and the command know what is shown and asked for, and nothing of the agent behind it.
-    ["asa.service", "asa.config"],
+    ["asa.service", "asa.config", "asa.hosts"],
     ["asa.northbound"],
     ["asa.cli", "asa.__main__"],
     # The rules.
@@ -61,7 +61,7 @@ ASA = [
     ["asa.threads.duty"],
     ["asa.threads"],
     ["asa.oversight", "asa.manifest"],
-    ["asa.auditor", "asa.neighbourhood", "asa.removal", "asa.salvaged"],
+    ["asa.auditor", "asa.inquiry", "asa.neighbourhood", "asa.removal", "asa.salvaged"],
     ["asa.operations"],
     ["asa.agent"],
     ["asa.main"],
@@ -72,7 +72,7 @@ LAB = [["lab.netns"], ["lab.hosts", "lab.capture"], ["lab"], ["lab.domain"]]
 LAYERS = GRASP + OBJECTIVES + ASA + LAB
 """From the ground up. A module imports only from its own layer and those below it."""
 
-AGENT_FOR_TYPES = {"asa.neighbourhood", "asa.operations", "asa.oversight", "asa.removal"}
+AGENT_FOR_TYPES = {"asa.inquiry", "asa.neighbourhood", "asa.operations", "asa.oversight", "asa.removal"}
 """Parts of the agent that are handed the whole of it, and name it for the type checker only."""
 
 FACE = {"grasp", "grasp.arguments", "grasp.calls", "grasp.constants"}
@@ -87,9 +87,11 @@ WITHOUT_IO = [
     "objectives", "objectives.agent", "objectives.block", "objectives.fields", "objectives.holdings", "objectives.node",
     "objectives.params", "objectives.resource",
     "asa.answering", "asa.asking", "asa.audit", "asa.btree", "asa.calendar", "asa.config.sections", "asa.config.values",
-    "asa.errors", "asa.ledger", "asa.peers", "asa.pool", "asa.quantities", "asa.records", "asa.reservations",
-    "asa.salvaged", "asa.seeding", "asa.service", "asa.steps", "asa.store.pages", "asa.store.rows", "asa.transfer",
-    "asa.views",
+    "asa.errors", "asa.flows", "asa.ledger", "asa.peers", "asa.pool", "asa.quantities", "asa.records",
+    "asa.reservations",
+    "asa.salvaged", "asa.seeding", "asa.service", "asa.steps", "asa.store.pages", "asa.store.rows", "asa.tegu",
+    "asa.tegu.checkpoint", "asa.tegu.endpoints", "asa.tegu.fields", "asa.tegu.kinds", "asa.tegu.pledges",
+    "asa.tegu.report", "asa.traffic", "asa.transfer", "asa.views",
 ]  # fmt: skip
 """Rules and values: sockets, threads, clocks and files are handed in, or better, not there."""
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final, TextIO
 
 from asa.cli.agent import Agent, lost
-from asa.cli.arguments import UsageError, parse, wants_json
+from asa.cli.arguments import UsageError, VersionAsked, parse, wants_json
 from asa.cli.interrupts import Failed, Interrupted, Stopped, interrupted_by_signals
 from asa.cli.output import Output, Unwritable
 from asa.errors import AgentError, AsaError
@@ -59,7 +59,8 @@ _FUNCTIONS: Final = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 ok, 1 refused or failed, 2 usage, 3 no agent, 128+n by signal n."""
+    """Run one command and return its exit status: 0 ok, 1 refused or failed, 2 usage, 3 no agent, 4 not judged,
+    128+n by signal n."""
     words = sys.argv[1:] if argv is None else list(argv)
     # A shell's >&- leaves none; argparse too writes to these.
     sys.stdout, sys.stderr = (stream or _nowhere() for stream in (sys.stdout, sys.stderr))
@@ -92,6 +93,11 @@ def _run(words: Sequence[str], output: Output) -> int:
         return found
     except SystemExit:
         # Only asking for help ends argparse this way.
+        return _OK
+    except VersionAsked:
+        # Not before: it reads the metadata of what is installed.
+        version = importlib.import_module("asa.version").VERSION
+        output.result({"version": version}, f"asa {version}")
         return _OK
     except UsageError as error:
         output.fail(error, usage=error.usage)

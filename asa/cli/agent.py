@@ -35,13 +35,16 @@ class Agent:
 
     @cached_property
     def client(self) -> Client:
+        return self._client(self._arguments.timeout + self._patience_s)
+
+    def _client(self, timeout: float) -> Client:
         # Not before it is needed: checking a configuration or printing a completion asks nobody.
         from asa.northbound.client import Client
 
         arguments = self._arguments
         address = f"unix:{arguments.socket}" if arguments.tcp is None else _endpoint(arguments.tcp)
         token = None if arguments.token_file is None else _token(arguments.token_file)
-        return Client(address, token=token, timeout=arguments.timeout + self._patience_s)
+        return Client(address, token=token, timeout=timeout)
 
     def _ask(self, method: str, path: tuple[str, ...], **given: Any) -> Any:
         try:
@@ -86,6 +89,17 @@ class Agent:
             yield from self.client.events(after)
         except (OSError, ValueError, HTTPException) as error:
             raise Unreachable(f"the stream of events broke: {error}") from error
+
+    def life(self, within_s: float) -> tuple[Any, ...]:
+        """What the agent's next life has differently, asked on a connection that is not kept. Raises AsaError."""
+        with self._client(min(within_s, self._arguments.timeout)) as client:
+            try:
+                status = client.request("GET", "/v1/status")
+            except OSError as error:
+                raise Unreachable(f"the agent cannot be reached: {error.strerror or error}") from error
+        if not isinstance(status, dict):
+            raise BadAnswer("the agent's answer is no status")
+        return tuple(status.get(each) for each in ("instance", "pid", "started"))
 
     def command(self, *words: str) -> str:
         """A command for the same agent, ready to be pasted into a shell."""

@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 
 from asa.cli import operands
 from asa.errors import AgentError
+from asa.quantities import format_time
 
 DEFAULT_SOCKET: Final = "/run/asa/asa.sock"
 DEFAULT_TIMEOUT: Final = 30.0
@@ -24,7 +25,8 @@ COMPLETED: Final = ("pools", "reservations", "transfers", "params")
 _EPILOG: Final = (
     "Rates: 500Mbit, 2.5Gbit, 100Mibit or plain bit/s. Times: now, +90m, 2026-12-31T18:00 (local time), "
     "2026-12-31T18:00Z, UNIX seconds, never. Durations: 90s, 15m, 2h, 1d, 1w, 1h30m. "
-    "Exit status: 0 ok, 1 refused or failed, 2 wrong arguments, 3 no agent reachable. See docs/agent-cli.md."
+    "Exit status: 0 ok, 1 refused or failed, 2 wrong arguments, 3 no agent reachable, 4 an audit could not be judged. "
+    "See docs/agent-cli.md."
 )
 
 Describe = Callable[[argparse.ArgumentParser], None]
@@ -43,6 +45,15 @@ class UsageError(AgentError):
         self.usage = usage
 
 
+class VersionAsked(Exception):
+    """The command line asks which release this is, and for nothing else."""
+
+
+class _Version(argparse.Action):
+    def __call__(self, *_: Any) -> NoReturn:
+        raise VersionAsked
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, self.format_usage(), hint=f"{self.prog} --help says more")
@@ -59,7 +70,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Raises :class:`UsageError`, or SystemExit where help was asked for."""
+    """Raises :class:`UsageError`, :class:`VersionAsked`, or SystemExit where help was asked for."""
     arguments = parser().parse_args(argv)
     arguments.json = wants_json(argv)
     given = vars(arguments)
@@ -69,12 +80,22 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise UsageError("--token-file is for --tcp", hint="a Unix socket is guarded by its permissions")
     if "tcp" in given and "token_file" not in given:
         raise UsageError("--tcp needs --token-file", hint="the file the agent's configuration names")
+    _check_window(given.get("start"), given.get("end"))
     given.setdefault("tcp", None)
     given.setdefault("token_file", None)
     arguments.chosen_socket = given.get("socket")
     given.setdefault("socket", os.environ.get("ASA_SOCKET") or DEFAULT_SOCKET)
     given.setdefault("timeout", DEFAULT_TIMEOUT)
     return arguments
+
+
+def _check_window(start: Any, end: Any) -> None:
+    """Only where both are given: what an end alone is measured by, the agent's clock, is the agent's to say."""
+    if isinstance(start, int) and isinstance(end, int) and end <= start:
+        raise UsageError(
+            f"the window would end at {format_time(end)}, not after its start at {format_time(start)}",
+            hint="give an --end after --start, or --for how long",
+        )
 
 
 def wants_json(argv: Sequence[str]) -> bool:
@@ -93,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
     common = _Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for each in (top, common):
         _common(each)
+    top.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="which release this is")
     _commands(top, COMMANDS, common, "command")
     return top
 

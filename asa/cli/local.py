@@ -14,7 +14,7 @@ from asa.cli.interrupts import Failed, defaults
 from asa.cli.output import Output, listed, safe
 from asa.config import Config, load, problem_text
 from asa.errors import BadConfig
-from asa.quantities import format_rate
+from asa.quantities import exact_rate
 
 
 def run(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
@@ -64,6 +64,6 @@ def _summary(config: Config) -> str:
             ("interfaces", "all" if grasp.interfaces is None else ", ".join(grasp.interfaces)),
             ("objectives", f"{grasp.objective_prefix}* over {grasp.substrate}"),
             ("API", f"{api.socket} ({api.socket_mode:04o}){tcp}"),
-            *(("pool", f"{each.name}, {format_rate(each.capacity)}") for each in config.pools),
+            *(("pool", f"{each.name}, {exact_rate(each.capacity)}") for each in config.pools),
         ]
     )

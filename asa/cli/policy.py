@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 from asa.cli.agent import Agent
@@ -10,6 +11,7 @@ from asa.cli.output import Output, listed, safe, table
 from asa.cli.shapes import shaped
 from asa.errors import BadRequest, NotFound
 from asa.quantities import (
+    exact_rate,
     format_duration,
     format_milliseconds,
     format_rate,
@@ -80,13 +82,13 @@ def _read(param: ParamView, text: str) -> int | bool:
     return value
 
 
-def _allowed(param: ParamView) -> str:
+def _allowed(param: ParamView, rate: Callable[[int], str] = exact_rate) -> str:
     if type(param.default) is bool:
         return "true or false"
-    return f"{_value(param, param.low)} to {_value(param, param.high)}"
+    return f"{_value(param, param.low, rate)} to {_value(param, param.high, rate)}"
 
 
-def _value(param: ParamView, value: int | bool) -> str:
+def _value(param: ParamView, value: int | bool, rate: Callable[[int], str] = exact_rate) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if param.unit == "s":
@@ -94,7 +96,7 @@ def _value(param: ParamView, value: int | bool) -> str:
     if param.unit == "ms":
         return format_milliseconds(value)
     if param.unit == "bit/s":
-        return format_rate(value)
+        return rate(value)
     return f"{value}{param.unit}" if param.unit == "%" else f"{value} {param.unit}".strip()
 
 
@@ -102,9 +104,9 @@ def _all(found: ParamsView) -> str:
     rows = [
         [
             each.name,
-            _value(each, each.value),
-            "" if each.value == each.default else _value(each, each.default),
-            _allowed(each),
+            _value(each, each.value, format_rate),
+            "" if each.value == each.default else _value(each, each.default, format_rate),
+            _allowed(each, format_rate),
             each.about,
         ]
         for each in found.params

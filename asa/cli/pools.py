@@ -7,9 +7,10 @@ import time
 from typing import Final
 
 from asa.cli.agent import Agent
+from asa.cli.arguments import DEFAULT_PATIENCE_MS
 from asa.cli.output import Output, listed, safe, table
 from asa.cli.shapes import shaped, shaped_list
-from asa.quantities import exact_rate, format_duration, format_rate, format_time
+from asa.quantities import exact_rate, format_duration, format_milliseconds, format_rate, format_time
 from asa.views import Availability, BlockView, PoolDetail, PoolView
 
 _STEPS: Final = 50
@@ -46,13 +47,13 @@ def _one(pool: PoolView) -> str:
     return listed(
         [
             ("pool", pool.name),
-            ("seeded", f"{format_rate(pool.seeded)} over all agents"),
+            ("seeded", f"{exact_rate(pool.seeded)} over all agents"),
             *(("  by", f"{each.origin}: {_range(each.low, each.high)}") for each in pool.seeds),
-            ("held", format_rate(pool.held)),
-            ("committed", format_rate(pool.committed)),
-            ("free", format_rate(pool.free)),
-            ("spare", f"{format_rate(pool.spare)} over the policy's horizon"),
-            ("in doubt", format_rate(pool.in_doubt) if pool.in_doubt else ""),
+            ("held", exact_rate(pool.held)),
+            ("committed", exact_rate(pool.committed)),
+            ("free", exact_rate(pool.free)),
+            ("spare", f"{exact_rate(pool.spare)} over the policy's horizon"),
+            ("in doubt", exact_rate(pool.in_doubt) if pool.in_doubt else ""),
             ("reservations", str(pool.reservations)),
             *(("problem", each) for each in pool.problems),
         ]
@@ -107,21 +108,21 @@ def availability(arguments: argparse.Namespace, agent: Agent, output: Output) ->
     answer = agent.get(
         "availability", pool=arguments.pool, start=start, end=end, rate=rate, duration=duration, patience_ms=patience
     )
-    text = "" if output.as_json else _free(shaped(Availability, answer), rate, duration, agent)
+    text = "" if output.as_json else _free(shaped(Availability, answer), rate, duration, arguments.patience, agent)
     output.result(answer, text)
     return 0
 
 
-def _free(found: Availability, rate: int | None, duration: int | None, agent: Agent) -> str:
+def _free(found: Availability, rate: int | None, duration: int | None, patience_ms: int, agent: Agent) -> str:
     lines = [
         listed(
             [
                 ("pool", found.pool),
                 ("from", format_time(found.start)),
                 ("until", format_time(found.end)),
-                ("free throughout", format_rate(found.free)),
-                ("peers", f"last said they could spare {format_rate(found.peers_spare)}" if found.peers_spare else ""),
-                ("on top", "" if found.obtainable is None else f"{format_rate(found.obtainable)}, peers would grant"),
+                ("free throughout", exact_rate(found.free)),
+                ("peers", f"last said they could spare {exact_rate(found.peers_spare)}" if found.peers_spare else ""),
+                ("on top", "" if found.obtainable is None else f"{exact_rate(found.obtainable)}, peers would grant"),
             ]
         )
     ]
@@ -131,11 +132,27 @@ def _free(found: Availability, rate: int | None, duration: int | None, agent: Ag
         if len(found.steps) > _STEPS:
             lines.append(f"and {len(found.steps) - _STEPS} more steps; --json has them all")
     if rate is not None and duration is not None:
-        wish = f"{format_rate(rate)} for {format_duration(duration)}"
-        if found.earliest is None:
-            lines.append(f"{wish} fits at no time as far as is known here; peers may have more")
-        else:
-            window = ["--start", format_time(found.earliest), "--end", format_time(found.earliest + duration)]
-            lines.append(f"{wish} fits from {format_time(found.earliest)} on:")
-            lines[-1] += "\n  " + safe(agent.command("reserve", found.pool, exact_rate(rate), *window))
+        lines.append(_when(found, rate, duration, patience_ms, agent))
     return "\n\n".join(lines)
+
+
+def _when(found: Availability, rate: int, duration: int, patience_ms: int, agent: Agent) -> str:
+    """From when on so much fits for so long, here and with what peers would grant, and the command for each."""
+    wish = f"{exact_rate(rate)} for {format_duration(duration)}"
+    lines = []
+    for start, how, patience in (
+        (found.earliest, "", DEFAULT_PATIENCE_MS),
+        (found.earliest_obtainable, " with what peers would grant", patience_ms),
+    ):
+        # What fits here anyway is nothing to ask peers for.
+        if start is None or (how and found.earliest is not None and found.earliest <= start):
+            continue
+        words = ["reserve", found.pool, exact_rate(rate)]
+        words += ["--start", format_time(start), "--end", format_time(start + duration)]
+        words += [] if patience == DEFAULT_PATIENCE_MS else ["--patience", format_milliseconds(patience)]
+        lines.append(f"{wish} fits{how} from {format_time(start)} on:\n  {safe(agent.command(*words))}")
+    if lines:
+        return "\n".join(lines)
+    if found.obtainable is None:
+        return f"{wish} fits at no time as far as is known here; peers may have more"
+    return f"{wish} fits at no time as far as is known here, nor with what peers would grant at the times tried"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from typing import Final
 
@@ -9,11 +10,14 @@ from asa.cli.interrupts import Failed
 from asa.cli.output import safe
 from asa.cli.shapes import BadAnswer, shaped
 from asa.errors import Short
-from asa.quantities import format_rate, format_time
+from asa.quantities import exact_rate, format_time
 from asa.views import Offer, Refusal
 
 _SHOWN: Final = 10
 """Windows, and peers, listed; more are counted."""
+
+_AT_MOST: Final = re.compile(r"at most ([0-9]{1,19}) bit/s", re.ASCII)
+"""How a peer says what it could grant instead."""
 
 _OFFERS: Final = (("lower_rate", "less"), ("later_start", "later"), ("shorter", "shorter"))
 
@@ -38,12 +42,12 @@ def _explained(error: Short, command: Callable[[Offer], str], fitting: Collectio
     lines = []
     for each in refusal.shortages[:_SHOWN]:
         window = f"from {format_time(each.start)} until {format_time(each.end)}"
-        lines.append(f"  short of {format_rate(each.missing)} {window}")
+        lines.append(f"  short of {exact_rate(each.missing)} {window}")
     if len(refusal.shortages) > _SHOWN:
         lines.append(f"  and in {len(refusal.shortages) - _SHOWN} more windows")
     if refusal.peers_asked:
         lines.append("peers asked:")
-        lines += [f"  {safe(each, 200)}" for each in refusal.peers_asked[:_SHOWN]]
+        lines += [f"  {safe(_readable(each), 200)}" for each in refusal.peers_asked[:_SHOWN]]
         if len(refusal.peers_asked) > _SHOWN:
             lines.append(f"  and {len(refusal.peers_asked) - _SHOWN} more")
     offers = [(word, getattr(refusal, name)) for name, word in _OFFERS if name in fitting]
@@ -53,3 +57,7 @@ def _explained(error: Short, command: Callable[[Offer], str], fitting: Collectio
         width = max(len(word) for word, _ in rows)
         lines += [f"{word.ljust(width)}  {safe(text)}" for word, text in rows]
     return "\n".join(lines)
+
+
+def _readable(said: str) -> str:
+    return _AT_MOST.sub(lambda found: f"at most {exact_rate(int(found[1]))}", said)

@@ -6,7 +6,7 @@ import argparse
 import os
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from asa.cli.agent import Agent, lost
 from asa.cli.arguments import DEFAULT_PATIENCE_MS
@@ -15,9 +15,15 @@ from asa.cli.operands import NEVER
 from asa.cli.output import Output, error_json, listed, safe, table
 from asa.cli.refusals import refused
 from asa.cli.shapes import shaped
-from asa.errors import AsaError, Conflict, Short
+from asa.errors import AsaError, Conflict, KeyReused, Short
 from asa.quantities import exact_rate, format_milliseconds, format_rate, format_time, roughly
 from asa.views import Offer, Page, ReservationRequest, ReservationView
+
+_SAME: Final = (
+    "a repeat has the same times too: give absolute ones together with --key, for +2h and --for count from now; "
+    "another request needs another key"
+)
+"""What to do about an idempotency key that belongs to another request."""
 
 
 def reserve(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
@@ -34,8 +40,11 @@ def reserve(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
     try:
         answer = agent.post("reservations", body=asdict(request), headers=headers)
     except Short as error:
-        what = f"there is too little of {request.pool} for {format_rate(request.rate)}"
+        what = f"there is too little of {request.pool} for {exact_rate(request.rate)}"
         raise refused(error, what, lambda offer: _offered(agent, request, offer)) from None
+    except KeyReused as error:
+        error.hint = _SAME
+        raise
     except (AsaError, Interrupted) as error:
         if request.dry_run or not (isinstance(error, Interrupted) or lost(error)):
             raise
@@ -86,7 +95,7 @@ def _offered(agent: Agent, request: ReservationRequest, offer: Offer) -> str:
 def _made(view: ReservationView, dry_run: bool) -> str:
     if dry_run:
         window = f"from {format_time(view.start)} until {format_time(view.end)}"
-        return f"would be admitted: {format_rate(view.rate)} of {safe(view.pool)} {window}"
+        return f"would be admitted: {exact_rate(view.rate)} of {safe(view.pool)} {window}"
     return one(view)
 
 
@@ -95,7 +104,7 @@ def one(view: ReservationView) -> str:
         [
             ("id", view.id),
             ("pool", view.pool),
-            ("rate", format_rate(view.rate)),
+            ("rate", exact_rate(view.rate)),
             ("state", f"{view.state}, {left}" if (left := _left(view)) else view.state),
             ("start", format_time(view.start)),
             ("end", format_time(view.end)),

@@ -52,8 +52,8 @@ class _UnixConnection(http.client.HTTPConnection):
 class Client:
     """One connection to an agent, kept open between requests; for one thread at a time.
 
-    ``address`` is the path of its Unix socket (``/run/asa/api`` or ``unix:api``), or ``HOST:PORT`` with a ``token``.
-    ``timeout``: seconds to wait for an answer; give more than the patience of what is asked.
+    ``address`` is the path of its Unix socket (``/run/asa/asa.sock`` or ``unix:asa.sock``), or ``HOST:PORT`` with a
+    ``token``. ``timeout``: seconds to wait for an answer; give more than the patience of what is asked.
     """
 
     def __init__(self, address: str, token: str | None = None, timeout: float = 30.0) -> None:

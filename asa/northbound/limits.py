@@ -43,7 +43,7 @@ IDLE_S: Final = 60.0
 STAY_MS: Final = 1
 """Milliseconds a thread for which no connection waits stays with one it has answered."""
 
-REQUEST_S: Final = 5.0
+REQUEST_S: Final = 2.0
 """Seconds from when a request is awaited to its last byte; then it is answered 408. It keeps a thread so long."""
 
 WRITE_S: Final = 5.0

@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 
 from asa import reservations
-from asa.asking import Need, hand_over, obtain, probe
+from asa.asking import Need, Obtained, hand_over, obtain, probe
 from asa.asking import reserve as reserve_steps
 from asa.books import Books
 from asa.errors import Busy, Short, StoreFailed
@@ -74,12 +74,11 @@ class Delegator(Duty):
         with self._turn(until):
             return self._performer.run(reserve_steps(party, wanted, until, key, digest))
 
-    def obtain(self, pool: str, rate: int, window: Window, patience_s: float) -> int:
-        """Bring capacity for a change of a reservation; returns what came, bit/s. Raises Busy, StoreFailed."""
+    def obtain(self, pool: str, rate: int, window: Window, patience_s: float) -> Obtained:
+        """Bring capacity for a change of a reservation. Raises Busy, StoreFailed."""
         until = time.monotonic() + patience_s
         with self._turn(until):
-            need = Need(pool, rate, window, until, urgent=True)
-            return self._performer.run(obtain(self._party, need)).rate
+            return self._performer.run(obtain(self._party, Need(pool, rate, window, until, urgent=True)))
 
     def probe(self, pool: str, rate: int, window: Window, patience_s: float) -> int:
         """bit/s peers would grant; nothing is kept of it. Raises Busy."""
@@ -150,7 +149,7 @@ class Delegator(Duty):
         return missing, Window(now, now + lease if lease else None)
 
     def _surplus(self, ledger: Ledger, pool: str) -> tuple[NodeId, list[Block]] | None:
-        """What to return, and to which origin: permanent capacity above the high-water mark."""
+        """What to return, and to which origin: what is free above the high-water mark, leases too."""
         params, now = self._party.params(), self._party.clock()
         account = ledger.accounts.get(pool)
         if account is None or account.seeds or params["high_water"] >= 100:
@@ -158,19 +157,24 @@ class Delegator(Duty):
         origins = [each for each in self._party.peers.everyone() if each.seeds.get(pool) and each.state == "active"]
         if not origins:
             return None
-        mark = self._party.seeded(ledger, pool) * params["high_water"] // 100
-        over = ledger.free(pool, Window(now, None)) - mark
+        share = self._party.share(ledger, pool)
+        mark = max(share * params["high_water"], share * params["refill"]) // 100
+        over = ledger.free(pool, Window(now, now + params["horizon"])) - mark
         if over < max(1, mark // 10, params["least_grant"]):
             return None
-        blocks = [
-            Block(each.low, each.high, max(each.start, now), None) for each in account.held if each.window.end is None
-        ]
         picked: list[Block] = []
-        for block in sorted(blocks, key=lambda each: each.amount)[:MOST_BLOCKS]:
-            part = min(over, block.amount)
+        for block in sorted(account.held, key=lambda each: each.amount):
+            left = block.cut(Window(now, None))
+            if left is None or left.start > now + params["horizon"] or len(picked) == MOST_BLOCKS:
+                continue
+            # What is promised within the block's own life, and what goes with it already, stays.
+            gone = sum(each.amount for each in picked if each.window.overlap(left.window) is not None)
+            part = min(over, left.amount, ledger.free(pool, left.window) - gone)
             if part > 0:
-                picked.append(Block(block.low, block.low + part, block.start, None))
+                picked.append(Block(left.low, left.low + part, left.start, left.end))
                 over -= part
+        if not picked:
+            return None
         home = self._rng.choice(origins).node
         for origin in origins:
             if any(low <= picked[0].low < high for low, high in origin.seeds[pool]):

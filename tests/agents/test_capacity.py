@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from asa.errors import BadWindow, KeyReused, Short, UnknownPool
+from asa.errors import BadWindow, Conflict, KeyReused, Short, UnknownPool
 from objectives import Block, NodeId
 from objectives.resource import Ask, Give, Hold, Offer, answer_from_value
 
@@ -406,3 +406,42 @@ def test_blocks_of_a_stranger_are_taken_only_within_what_was_seeded(line):
         low, high, start, _ = b.held(pool)[0]
         assert stranger.refusal(b.peer, give(Block(low + 1, high, start + 5, None))).startswith("overlap: ")
     line.origin.audited(pool)
+
+
+def test_what_is_short_is_obtained_for_each_window_as_much_as_is_short(line):
+    pool, now = line.seed("stairs", G), int(time.time())
+    c, d = line.agents["c"], line.agents["d"]
+    d.cancel(d.reserve(pool, 500 * M, end=now + 300)["id"])
+    # 500 of it are here for five minutes, and the other 500 at the origin.
+    assert d.reserve(pool, 900 * M, end=now + 600)["rate"] == 900 * M
+    refused = c.refused(pool, 500 * M, end=now + 600, patience_ms=2_000)
+    lower = refused.details["lower_rate"]
+    assert c.reserve(pool, lower["rate"], end=lower["end"])["rate"] == lower["rate"] <= 100 * M
+    asked = [each.partition(":")[0] for each in refused.details["peers_asked"]]
+    assert len(asked) == len(set(asked))
+    line.origin.audited(pool)
+
+
+def test_a_question_about_capacity_counts_what_peers_would_give_and_takes_nothing(line):
+    pool, now = line.seed("asked", G), int(time.time())
+    c, d = line.agents["c"], line.agents["d"]
+    c.reserve(pool, 800 * M, end=now + 1_000)
+    assert d.reserve(pool, 200 * M, end=now + 600, dry_run=True)["id"] == ""
+    assert d.refused(pool, 300 * M, end=now + 600, dry_run=True, patience_ms=2_000)
+    found = d.get(f"availability?pool={pool}&rate={300 * M}&duration=600&patience_ms=5000")
+    assert (found["free"], found["earliest"], found["obtainable"]) == (0, None, 200 * M)
+    assert found["earliest_obtainable"] >= now + 1_000
+    assert d.held(pool) == []
+    line.origin.audited(pool)
+
+
+def test_the_audit_of_a_pool_nobody_knows_is_no_verdict(line):
+    with pytest.raises(UnknownPool):
+        line.origin.audit("wam")
+
+
+def test_a_peer_that_is_heard_is_not_forgotten(line):
+    peer = line.agents["c"].node
+    with pytest.raises(Conflict, match="was heard"):
+        line.origin.post("peers/c/forget", {"confirm": True})
+    assert peer in [each["node"] for each in line.origin.get("peers")]

@@ -87,3 +87,44 @@ def test_origins_that_did_not_know_of_each_other_are_reported_and_so_is_a_second
     assert len(audit["agents"]) == 3
     for each in one, other, twin:
         assert each.stop() == 0
+
+
+def test_an_origin_cannot_leave_while_what_it_seeded_is_only_lent_for_a_time(shared_lab, tmp_path):
+    domain = Domain.line(shared_lab, tmp_path, ["source", "user"])
+    domain.agent("source", "origin", {"wan": G})
+    domain.agent("user")
+    domain.start(**QUIET)
+    source, user = domain.agents.values()
+    eventually(lambda: user.knows("wan", G))
+    now = int(time.time())
+    booked = user.reserve("wan", 300 * M, end=now + 600)
+    with pytest.raises(Conflict, match="peers hold capacity this origin seeded in wan"):
+        source.post("agent/remove", {"confirm": "source"})
+    source.post("agent/activate")
+    # Nor does one that lost its state seed again what others hold.
+    user.cancel(user.reserve("wan", 100 * M, start=now + 300, end=now + 900)["id"])
+    source.kill()
+    for each in source.state.iterdir():
+        each.unlink()
+    source.start()
+    assert "seed-withheld:wan" in source.problems()
+    assert source.held("wan") == []
+    assert user.reservations("wan", "active")[0]["id"] == booked["id"]
+    for each in domain.agents.values():
+        assert each.stop() == 0
+
+
+def test_a_second_origin_without_a_place_of_its_own_seeds_behind_the_first(shared_lab, tmp_path):
+    domain = Domain.line(shared_lab, tmp_path, ["first", "second"])
+    first = domain.agent("first", "origin", {"wan": G}).start()
+    second = domain.agent("second", "origin", {"wan": G}).start()
+    eventually(lambda: first.knows("wan", 2 * G))
+    assert [(low, high) for low, high, *_ in second.held("wan")] == [(G, 2 * G)]
+    assert first.problems() == second.problems() == {}
+    # However often a pool grows, all of it is known and can be lent.
+    for _ in range(12):
+        second.post("pools", {"name": "wan", "capacity": M})
+    eventually(lambda: first.knows("wan", 2 * G + 12 * M))
+    assert first.reserve("wan", 2 * G + 10 * M, end=int(time.time()) + 60)
+    for each in domain.agents.values():
+        assert each.stop() == 0

@@ -91,7 +91,7 @@ def test_rates_are_read(text: str, rate: int) -> None:
         ("−5Mbit", "a rate is not negative"),
         ("0.5bit", "the nearest is 1bit"),
         ("1.0001kbit", "the nearest is 1kbit"),
-        ("1234.5678kbit", "the nearest is 1234.568kbit"),
+        ("1234.5678kbit", "the nearest is 1.234568Mbit"),
         ("0", f"a rate is 1 to {MAX_RATE} bit/s, about 9.2 million Tbit/s"),
         ("9223372036854775808", f"a rate is 1 to {MAX_RATE} bit/s, about 9.2 million Tbit/s"),
         ("10000000Tbit", f"a rate is 1 to {MAX_RATE} bit/s, about 9.2 million Tbit/s"),
@@ -125,9 +125,18 @@ def test_a_shown_rate_is_exact_or_says_that_it_is_not(rate: int) -> None:
     unit = shown[len(shown.rstrip("TGMkbit")) :]
     value = Fraction(number) * UNITS[unit]
     assert shown.startswith("~") is (value != rate)
-    assert abs(value - rate) <= Fraction(UNITS[unit], 2_000)
+    assert abs(value - rate) <= Fraction(5, 10_000) * rate
     assert 1 <= number < 1_000 or unit in ("Tbit", "bit")
     assert number == round(number, 3)
+    if value != rate:
+        assert len(number.normalize().as_tuple().digits) <= 4
+
+
+@given(st.integers(1_000, 9_999), st.integers(0, 15))
+def test_four_significant_digits_are_exact_everywhere(digits: int, zeros: int) -> None:
+    rate = digits * 10**zeros
+    assert format_rate(rate) == exact_rate(rate)
+    assert len(exact_rate(rate)) <= len("9.999Mbit") or rate >= 10**15
 
 
 @given(st.integers(1, 10**9), st.sampled_from(["k", "m", "g", "ki", "mi"]), st.booleans())
@@ -140,10 +149,12 @@ def test_case_does_not_change_a_rate(number: int, prefix: str, upper: bool) -> N
     ("rate", "shown", "exact"),
     [
         (0, "0bit", "0bit"), (1, "1bit", "1bit"), (999, "999bit", "999bit"), (1_000, "1kbit", "1kbit"),
-        (2_500_000_000, "2.5Gbit", "2.5Gbit"), (1_234_567_890, "~1.235Gbit", "1234567.89kbit"),
-        (999_999_999, "~1Gbit", "999999.999kbit"), (999_999_499, "~999.999Mbit", "999999.499kbit"),
-        (-1_500_000, "-1.5Mbit", "-1.5Mbit"), (-999_999_999, "~-1Gbit", "-999999.999kbit"),
-        (10**16, "10000Tbit", "10000Tbit"), (MAX_RATE, "~9223372.037Tbit", "9223372036854775.807kbit"),
+        (2_500_000_000, "2.5Gbit", "2.5Gbit"), (1_234_567_890, "~1.235Gbit", "1.23456789Gbit"),
+        (999_999_999, "~1Gbit", "999.999999Mbit"), (999_949_999, "~999.9Mbit", "999.949999Mbit"),
+        (2_500_000_002, "~2.5Gbit", "2.500000002Gbit"), (104_857_600, "~104.9Mbit", "104.8576Mbit"),
+        (123_456_000, "123.456Mbit", "123.456Mbit"), (1_001, "1.001kbit", "1.001kbit"),
+        (-1_500_000, "-1.5Mbit", "-1.5Mbit"), (-999_999_999, "~-1Gbit", "-999.999999Mbit"),
+        (10**16, "10000Tbit", "10000Tbit"), (MAX_RATE, "~9223000Tbit", "9223372.036854775807Tbit"),
     ],
 )  # fmt: skip
 def test_rates_are_shown(rate: int, shown: str, exact: str) -> None:

@@ -168,16 +168,20 @@ def test_a_refusal_names_only_so_many_windows():
     with pytest.raises(Short) as refused:
         reservations.book(ledger, NOW, wanted(5, NOW, NOW + 200))
     assert len(refused.value.details["shortages"]) == reservations.SHORTAGES
-    assert "16+ windows" in refused.value.message
-    assert reservations.needs(ledger, "wan", 5, Window(NOW, NOW + 200)) == [(5, Window(NOW + 1, NOW + 200))]
+    assert "16 windows or more" in refused.value.message
+    first = [(5, Window(NOW + 1 + 2 * each, NOW + 2 + 2 * each)) for each in range(reservations.FEW - 1)]
+    rest = (5, Window(NOW + 2 * reservations.FEW - 1, NOW + 200))
+    assert reservations.needs(ledger, "wan", 5, Window(NOW, NOW + 200)) == [*first, rest]
 
 
-def test_what_has_to_be_obtained_is_each_shortage_or_if_they_are_many_the_worst_over_all_of_them():
+def test_what_has_to_be_obtained_is_each_shortage_for_itself():
     ledger = ledger_of(Block(0, 10, NOW, None), Block(10, 15, NOW + 5, NOW + 10))
     do(ledger, reservations.book(ledger, NOW, wanted(4, NOW + 2, NOW + 4)))
     assert reservations.needs(ledger, "wan", 10, Window(NOW, NOW + 20)) == [(4, Window(NOW + 2, NOW + 4))]
     assert reservations.needs(ledger, "wan", 12, Window(NOW, NOW + 20)) == [
-        (6, Window(NOW, NOW + 5)),
+        (2, Window(NOW, NOW + 2)),
+        (6, Window(NOW + 2, NOW + 4)),
+        (2, Window(NOW + 4, NOW + 5)),
         (2, Window(NOW + 10, NOW + 20)),
     ]
     assert reservations.needs(ledger, "wan", 6, Window(NOW, NOW + 20)) == []

@@ -359,3 +359,12 @@ def test_a_tombstone_outlives_every_replay() -> None:
 def test_an_origins_own_seed_makes_nothing_foreign_while_no_other_is_known() -> None:
     it = ledger(Seed("wan", 0, 30, NOW))
     assert it.seeded("wan") == 30
+
+
+def test_blocks_whose_past_is_forgotten_can_be_handed_over() -> None:
+    old = [Block(0, 5, NOW - 5_000, NOW + 50), Block(5, 9, NOW - 4_000, NOW + 70)]
+    it = Ledger(ME, NOW, [Held("wan", each) for each in old])
+    plan = transfer.push(it, NOW, T, PEER, "wan", old)
+    it.apply(plan.changes)
+    assert list(it.account("wan").held) == []
+    assert it.escrows[T].blocks == tuple(old)

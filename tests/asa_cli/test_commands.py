@@ -76,7 +76,7 @@ CASES: list[tuple[list[str], Asked, Any, list[str]]] = [
         ["resize", "r1", "100Mibit"],
         Asked("PATCH", R1, {}, {"rate": 104_857_600, "patience_ms": 5_000}),
         views.reservation(rate=104_857_600),
-        ["~104.858Mbit"],
+        ["104.8576Mbit"],
     ),
     (
         ["availability", "wan", "--start", str(NOON), "--for", "2h"],
@@ -223,6 +223,42 @@ def test_availability_asks_peers_only_with_patience(asa: Run, fake: Fake) -> Non
     assert fake.asked[0].query == {"pool": "wan", "patience_ms": "2000"}
 
 
+def test_when_it_fits_here_and_with_what_peers_would_grant(asa: Run, fake: Fake) -> None:
+    wish = ["availability", "wan", "--rate", "2Gbit", "--for", "2h", "--patience", "2s"]
+
+    def shown(**changes: Any) -> list[str]:
+        fake.answers["GET", "/v1/availability"] = as_json(views.AVAILABILITY) | {"obtainable": GBIT} | changes
+        done = asa(*wish)
+        assert done.status == 0
+        return done.stdout.split("\n\n")[-1].splitlines()
+
+    here = [
+        "2Gbit for 2h fits from 2026-12-31T13:00:00Z on:",
+        "  asa reserve wan 2Gbit --start 2026-12-31T13:00:00Z --end 2026-12-31T15:00:00Z",
+    ]
+    there = [
+        "2Gbit for 2h fits with what peers would grant from 2026-12-31T12:00:00Z on:",
+        "  asa reserve wan 2Gbit --start 2026-12-31T12:00:00Z --end 2026-12-31T14:00:00Z --patience 2s",
+    ]
+    assert shown(earliest_obtainable=NOON) == here + there
+    assert shown(earliest_obtainable=NOON, earliest=None) == there
+    assert shown(earliest_obtainable=NOON + 3_600) == here
+    assert shown(earliest_obtainable=None) == here
+    assert shown(earliest_obtainable=None, earliest=None) == [
+        "2Gbit for 2h fits at no time as far as is known here, nor with what peers would grant at the times tried"
+    ]
+    assert shown(earliest=None, obtainable=None) == [
+        "2Gbit for 2h fits at no time as far as is known here; peers may have more"
+    ]
+
+
+def test_a_rate_is_exact_but_in_tables(asa: Run, fake: Fake) -> None:
+    odd = views.reservation(rate=2_500_000_002)
+    fake.answers["GET", R1], fake.answers["GET", "/v1/reservations"] = odd, views.page(odd)
+    assert "rate         2.500000002Gbit\n" in asa("show", "r1").stdout
+    assert " ~2.5Gbit " in asa("list").stdout
+
+
 def test_a_list_goes_through_all_pages(asa: Run, fake: Fake) -> None:
     rows = [views.reservation(f"r{number}") for number in range(5)]
 
@@ -322,7 +358,7 @@ def test_parameters_are_set_with_their_units(asa: Run, fake: Fake) -> None:
         ("lease=2 hours", "did you mean 2h?; 0s to 52w1d"),
         ("lease=53w", "0s to 52w1d"),
         ("permanent=2", "it is true or false"),
-        ("least_grant=1MB", "bytes are not accepted; did you mean 8Mbit?; 1bit to ~9007.199Tbit"),
+        ("least_grant=1MB", "bytes are not accepted; did you mean 8Mbit?; 1bit to 9007.199254740992Tbit"),
         ("low_water=x", "a whole number is wanted; 0% to 100%"),
     ],
 )
@@ -341,6 +377,27 @@ def test_an_audit_that_fails_is_an_answer_and_a_failure(asa: Run, fake: Fake) ->
     assert done.status == 1
     for text in ("wan: missing", "wan: twice", "seeds that overlap", "unreachable: b#2", "try again", "NOT OK"):
         assert text in done.stdout
+
+
+@pytest.mark.parametrize("changes", [{"at_rest": False}, {"unreachable": ["b#2"]}])
+def test_an_audit_that_found_nothing_wrong_but_did_not_see_all_is_no_loss(
+    asa: Run, fake: Fake, changes: dict[str, Any]
+) -> None:
+    fake.answers["POST", "/v1/audit"] = found = as_json(views.AUDIT) | {"ok": False} | changes
+    done = asa("audit", "--json")
+    assert (done.status, done.json) == (4, found)
+    done = asa("audit")
+    assert done.status == 4
+    assert done.stdout.endswith("\nNOT JUDGED: nothing wrong was found, but not all was seen at rest\n")
+
+
+@pytest.mark.parametrize("wrong", ["missing", "twice", "foreign"])
+def test_what_is_found_wrong_is_a_failure_also_while_capacity_moves(asa: Run, fake: Fake, wrong: str) -> None:
+    found = as_json(views.AUDIT) | {"ok": False, "at_rest": False}
+    found["pools"][0] |= {"ok": False, wrong: [as_json(views.BLOCK)]}
+    fake.answers["POST", "/v1/audit"] = found
+    done = asa("audit")
+    assert (done.status, done.stdout.splitlines()[-1]) == (1, "NOT OK")
 
 
 def test_health_that_is_not_ready_is_an_answer_and_a_failure(asa: Run, fake: Fake) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from asa.cli.arguments import parse
-from asa.errors import Short, Unreachable
+from asa.errors import KeyReused, Short, Unreachable
 from tests.asa_cli import views
 from tests.asa_cli.conftest import PATIENCE, Run, command, environment
 from tests.asa_cli.fake import Asked, Fake, Hangup, as_json
@@ -91,6 +91,64 @@ def test_a_refused_change_offers_changes(asa: Run, fake: Fake) -> None:
     assert done.stderr.splitlines()[-1] == (
         f"  shorter  asa extend r1 --end 2026-12-31T12:30:00Z --patience 9s --socket {fake.socket}"
     )
+
+
+def test_what_a_changed_reservation_could_have_as_a_whole_is_offered_exactly(asa: Run, fake: Fake) -> None:
+    def refuse(**offers: Any) -> None:
+        none = {"lower_rate": None, "later_start": None, "shorter": None}
+        fake.answers["PATCH", "/v1/reservations/r1"] = Short("no", details=as_json(views.REFUSAL) | none | offers)
+
+    refuse(lower_rate={"rate": 2_500_000_002, "start": NOON, "end": None})
+    assert asa("resize", "r1", "3Gbit").stderr.splitlines()[-1] == "  less  asa resize r1 2.500000002Gbit"
+    refuse(shorter={"rate": GBIT, "start": NOON, "end": NOON + 9_000})
+    pasted = asa("extend", "r1", "--end", "never").stderr.splitlines()[-1]
+    assert pasted == "  shorter  asa extend r1 --end 2026-12-31T14:30:00Z"
+    fake.asked.clear()
+    asa(*shlex.split(pasted)[2:])
+    assert fake.asked[0].body == {"end": NOON + 9_000, "patience_ms": 5_000}
+    refuse()
+    assert "what would fit" not in asa("resize", "r1", "3Gbit").stderr
+
+
+def test_what_peers_could_give_is_readable(asa: Run, fake: Fake) -> None:
+    said = ["b: short: at most 2500000000 bit/s can be granted over the window", "at most 1 bit/s: not-asked: at most"]
+    fake.answers["POST", RESERVATIONS] = Short("no", details=as_json(views.REFUSAL) | {"peers_asked": said})
+    done = asa(*WISH)
+    assert "\n  b: short: at most 2.5Gbit can be granted over the window\n" in done.stderr
+    assert "\n  at most 1bit: not-asked: at most\n" in done.stderr
+    assert asa(*WISH, "--json").json["error"]["details"]["peers_asked"] == said
+
+
+def test_a_key_of_another_request_is_explained(asa: Run, fake: Fake) -> None:
+    fake.answers["POST", RESERVATIONS] = KeyReused("this idempotency key was used for another request", hint="no")
+    done = asa("reserve", "wan", "1Gbit", "--for", "2h", "--key", "k")
+    assert done.status == 1
+    assert done.stderr == (
+        "asa: this idempotency key was used for another request\n"
+        "     a repeat has the same times too: give absolute ones together with --key, for +2h and --for count from now"
+        "; another request needs another key\n"
+    )
+    done = asa("reserve", "wan", "1Gbit", "--for", "2h", "--key", "k", "--json")
+    assert done.json["error"]["code"] == "idempotency-key-reused"
+    assert "absolute" in done.json["error"]["hint"]
+
+
+@pytest.mark.parametrize("words", [["reserve", "wan", "1Gbit"], ["availability", "wan"],
+                                   ["availability", "wan", "--rate", "1Gbit"]])  # fmt: skip
+def test_a_window_that_ends_before_it_starts_is_not_asked_for(asa: Run, fake: Fake, words: list[str]) -> None:
+    for end in ("11:59:59", "12:00:00"):
+        done = asa(*words, "--start", "2026-12-31T12:00Z", "--end", f"2026-12-31T{end}Z")
+        assert (done.status, done.stdout) == (2, "")
+        assert done.stderr.startswith(
+            f"asa: the window would end at 2026-12-31T{end}Z, not after its start at 2026-12-31T12:00:00Z\n"
+        )
+    assert asa(*words, "--start", "+1h", "--end", "now", "--json").json["error"]["code"] == "usage"
+    assert fake.asked == []
+
+
+def test_an_attempt_can_be_repeated_when_its_end_has_passed(asa: Run, fake: Fake) -> None:
+    fake.answers["POST", RESERVATIONS] = views.reservation()
+    assert asa("reserve", "wan", "1Gbit", "--end", "2020-01-01T00:00Z", "--key", "k").status == 0
 
 
 @pytest.mark.parametrize("details", [{}, {"shortages": "many"}])

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,16 @@ def test_every_command_and_option_is_documented() -> None:
             assert option in text or option in ("-h", "--help", "--config"), (path, option)
 
 
+@pytest.mark.parametrize("words", [[], ["list"], ["--socket", "/nowhere"]])
+def test_the_release(asa: Run, fake: Fake, words: list[str]) -> None:
+    installed = metadata.version("grasp-asa")
+    done = asa("--version", *words)
+    assert (done.status, done.stdout, done.stderr) == (0, f"asa {installed}\n", "")
+    assert asa("--version", *words, "--json").json == {"version": installed}
+    assert fake.asked == []
+    assert asa("list", "--version").status == 2
+
+
 IMPORTED = """
 import json, sys
 from asa.cli import main
@@ -80,6 +91,7 @@ print(json.dumps([status, sorted(sys.modules)]), file=sys.stderr)
 HEAVY = {
     "falcon", "msgspec", "cheroot", "sqlite3", "cryptography", "cbor2", "netifaces", "grasp", "objectives", "asyncio",
     "tomllib", "asa.config", "asa.main", "asa.northbound.server", "logging", "subprocess", "xml", "unittest",
+    "asa.version", "importlib.metadata",
 }  # fmt: skip
 
 
