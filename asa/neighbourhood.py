@@ -76,7 +76,7 @@ class Neighbourhood:
                 page = page_from_value(agent.asa.synchronize(name, found, SEARCH_MS).value)
                 if where and page.node != agent.party.me:
                     # Everything it floods is newer than this.
-                    agent.peers.heard(now, Announcement(page.node, 0, "active", _summaries(page)), where)
+                    self._heard(Announcement(page.node, 0, "active", _summaries(page)), where)
         except (GraspError, InvalidValue):
             pass
 
@@ -100,6 +100,10 @@ class Neighbourhood:
         if not where:
             agent.complain("an announcement without a locator TCP can reach")
             return
+        self._heard(said, where)
+
+    def _heard(self, said: Announcement, where: str) -> None:
+        agent = self._agent
         news = agent.peers.heard(time.monotonic(), said, where)
         for gone in agent.peers.replaced(time.monotonic(), said.node, LIVES * agent.policy.params["flood_interval"]):
             self._forget(gone, said)
@@ -116,6 +120,7 @@ class Neighbourhood:
         )
         if said.state == "active":
             agent.flooder.greet()
+            agent.synchronizer.heard(where)
         agent.delegator.wake()
         agent.settler.wake()
         self._look(said)

@@ -17,7 +17,7 @@ from asa.threads.duty import Duty
 from asa.version import VERSION
 from asa.views import BlockView, Health, PeerView, PoolView, Problem, SeedView, Status, TransferView
 from objectives import Block, InvalidValue, Window
-from objectives.agent import MAX_POOLS, MAX_SEEDS, Announcement, PoolSummary
+from objectives.agent import MAX_SEEDS, Announcement, PoolSummary
 from objectives.block import peak
 from objectives.holdings import AcceptedRow, EscrowRow, HeldRow, HoldingsPage, Row, SeedRow, pages_of
 
@@ -98,7 +98,7 @@ def announcement(party: Party, ledger: Ledger, sequence: int, state: str) -> Ann
         if account.seeds or len(account.held)
     ]
     summaries.sort(key=lambda each: (not each.seeds, -each.spare, each.name))
-    return Announcement(ledger.me, sequence, state, tuple(summaries[:MAX_POOLS])).fitted()
+    return Announcement(ledger.me, sequence, state, tuple(summaries))
 
 
 def peer_views(party: Party) -> list[PeerView]:

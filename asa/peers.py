@@ -65,9 +65,12 @@ class Peers:
             if said.sequence < peer.sequence:
                 return False
             moved = peer.locator != locator or peer.state != said.state
+            if said.sequence > peer.sequence:
+                peer.spare, peer.seeds = {}, {}
             peer.locator, peer.sequence, peer.state, peer.heard = locator, said.sequence, said.state, now
-            peer.spare = {each.name: each.spare for each in said.pools}
-            peer.seeds = {each.name: each.seeds for each in said.pools if each.seeds and said.state != "left"}
+            # An announcement may come in parts.
+            peer.spare |= {each.name: each.spare for each in said.pools}
+            peer.seeds |= {each.name: each.seeds for each in said.pools if each.seeds and said.state != "left"}
             return moved
 
     def replaced(self, now: float, node: NodeId, silent_s: float) -> list[NodeId]:

@@ -8,7 +8,7 @@ from asa.errors import BadRequest, Conflict
 from asa.ledger import Ledger
 from asa.records import Held, Plan, Seed, made
 from objectives import Block, InvalidValue
-from objectives.agent import MAX_POOLS, MAX_SEEDS, Announcement, PoolSummary
+from objectives.agent import MAX_SEEDS, Announcement, PoolSummary
 from objectives.fields import MAX_RATE, check_name
 
 
@@ -29,10 +29,11 @@ def _check_announceable(ledger: Ledger, new: Seed) -> None:
     seeds.setdefault(new.pool, []).append(new)
     pools = tuple(PoolSummary(name, MAX_RATE, ranges(each)) for name, each in seeds.items())
     said = Announcement(ledger.me, 0, "active", pools)
-    if len(pools) > MAX_POOLS or any(len(each.seeds) > MAX_SEEDS for each in pools) or said.fitted() != said:
+    told = sum(len(each.pools) for each in said.parts())
+    if told < len(pools) or any(len(each.seeds) > MAX_SEEDS for each in pools):
         raise Conflict(
             "one origin cannot announce so many pools, or ranges of a pool that do not touch",
-            hint=f"at most {MAX_POOLS} pools and {MAX_SEEDS} ranges of each; let another agent be their origin",
+            hint=f"at most {told} pools of such names and {MAX_SEEDS} ranges of each; let another be their origin",
         )
 
 

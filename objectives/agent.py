@@ -11,6 +11,8 @@ from objectives.node import NodeId, node_from_text
 NAME: Final = "Agent"
 STATES: Final = frozenset({"active", "inactive", "left"})
 MAX_POOLS: Final = 24
+MAX_PARTS: Final = 8
+"""Announcements of one sequence; what they say adds up."""
 MAX_SEEDS: Final = 8
 MAX_PAYLOAD: Final = 1_000
 """Bytes: what is left of one multicast (RFC 8990 §2.5.3) beside header and locator."""
@@ -35,15 +37,21 @@ class Announcement:
     """``active``; ``inactive``: it neither asks nor grants; ``left``: it has handed over all it had and is gone."""
     pools: tuple[PoolSummary, ...]
 
-    def fitted(self) -> Announcement:
-        """The same without its last pools, so many that it fits into one multicast."""
+    def parts(self) -> list[Announcement]:
+        """The same in so many that each fits into one multicast; what MAX_PARTS do not hold is left out."""
+        parts: list[list[PoolSummary]] = [[]]
         left = MAX_PAYLOAD
-        for count, each in enumerate(self.pools):
+        for each in self.pools:
             # Heads of items, the name, an integer of 9 bytes for each number.
-            left -= 16 + len(each.name) + 20 * len(each.seeds)
-            if left < 0:
-                return replace(self, pools=self.pools[:count])
-        return self
+            size = 16 + len(each.name) + 20 * len(each.seeds)
+            if size > left or len(parts[-1]) == MAX_POOLS:
+                if len(parts) == MAX_PARTS:
+                    break
+                parts.append([])
+                left = MAX_PAYLOAD
+            parts[-1].append(each)
+            left -= size
+        return [replace(self, pools=tuple(each)) for each in parts]
 
     def to_value(self) -> dict[str, Any]:
         return {

@@ -80,7 +80,8 @@ class Flooder(Duty):
     def flood(self, said: Announcement, interval: float) -> None:
         """Once, now."""
         ttl = int(LIVES * interval * 1000)
-        self._send(FloodItem(self._objective(self._agent_name, said.to_value()), self._locator()), ttl)
+        for part in said.parts():
+            self._send(FloodItem(self._objective(self._agent_name, part.to_value()), self._locator()), ttl)
         if self._origin:
             self._send(FloodItem(self._objective(self._params_name, self._policy.params.to_value())), ttl)
 

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, Final
 
 import grasp
+from asa.performer import peer_of
 from asa.policy import Policy
 from asa.threads.duty import Duty
 from grasp import GraspError, Objective
@@ -44,6 +45,7 @@ class Synchronizer(Duty):
         self._pages = pages
         self._kept: tuple[float, Sequence[HoldingsPage]] = (0.0, ())
         self._wait = ASK_S
+        self._where: str | None = None
         self.obtained = False
 
     def listen(self) -> None:
@@ -72,14 +74,23 @@ class Synchronizer(Duty):
             number = len(pages) - 1
         return pages[number].to_value()
 
+    def heard(self, where: str) -> None:
+        """A peer is there, which may know the policy; asked if none was obtained yet."""
+        if not self.obtained:
+            self._where = where
+            self._wait = ASK_S
+            self.wake()
+
     def turn(self) -> float | None:
         """Ask for the policy until there is one; later rarely, in case floods are lost.
 
         An origin asks too: if it lost its state, what it sets next must not be older than what the others obey.
         """
+        where, self._where = self._where, None
         try:
-            found = self._asa.synchronize(self._params_name, timeout=ASK_MS)
-        except GraspError:
+            peer = peer_of(where) if where is not None else None
+            found = self._asa.synchronize(self._params_name, peer, ASK_MS)
+        except (GraspError, ValueError, OSError):
             self._wait = min(LONGEST_S, self._wait * 2)
         else:
             self._policy.received(found.value)

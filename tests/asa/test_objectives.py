@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from objectives import Block, InvalidValue, NodeId, Window, node_from_text
 from objectives.agent import (
+    MAX_PARTS,
     MAX_POOLS,
     MAX_SEEDS,
     Announcement,
@@ -423,3 +424,21 @@ def test_a_change_of_policy_with_anything_wrong_in_it_is_none():
         with pytest.raises(InvalidValue):
             Params().changed("a", bad)
     assert Params().changed("a", {"permanent": False})["permanent"] == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 63), st.integers(0, MAX_SEEDS)), max_size=300))
+def test_what_an_agent_says_of_its_pools_comes_in_parts_that_fit_into_a_multicast(sizes):
+    pools = tuple(
+        PoolSummary(f"{number:03}".rjust(size, "x")[-max(3, size) :], 2**53, tuple((i, 2**53) for i in range(seeds)))
+        for number, (size, seeds) in enumerate(sizes)
+    )
+    whole = Announcement(A, 2**53, "inactive", pools)
+    parts = whole.parts()
+    assert 1 <= len(parts) <= MAX_PARTS
+    said = [pool for part in parts for pool in part.pools]
+    assert tuple(said) == pools[: len(said)]
+    assert len(said) == len(pools) or len(parts) == MAX_PARTS
+    for part in parts:
+        assert announcement_from_value(part.to_value()) == part
+        item = ["example.com:bandwidth.Agent", 5, 32, part.to_value()]
+        assert len(cbor2.dumps([9, 2**32 - 1, bytes(16), 2**32 - 1, [item, [103, bytes(16), 6, 65_535]]])) <= 1_232

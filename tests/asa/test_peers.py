@@ -200,3 +200,11 @@ def test_a_peer_of_an_earlier_life_can_be_asked_before_it_is_heard(peers):
     assert peers.locator(node("a")) == "[fd00::a]:1"
     assert peers.named("a") == [node("a")]
     assert peers.locator(node("b")) is None
+
+
+def test_parts_of_one_announcement_add_up_and_a_newer_one_replaces_them(peers):
+    peers.heard(NOW, says(node("a"), 5, pool="wan", sequence=4), "[fd00::a]:1")
+    peers.heard(NOW, says(node("a"), 7, pool="lan", sequence=4), "[fd00::a]:1")
+    assert peers.everyone()[0].spare == {"wan": 5, "lan": 7}
+    peers.heard(NOW, says(node("a"), 6, pool="wan", sequence=5), "[fd00::a]:1")
+    assert peers.everyone()[0].spare == {"wan": 6}
