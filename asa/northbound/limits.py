@@ -16,7 +16,7 @@ MAX_TARGET: Final = 4_096
 MAX_BODY: Final = 65_536
 """Bytes of a request's body; more is answered 413 and the connection closed, the rest unread."""
 
-WAITING: Final = 8
+WAITING: Final = 32
 """Calls that may wait for peers and for which there is no worker, waiting for one; one more is answered 503."""
 
 PLACE_S: Final = 5.0
