@@ -82,7 +82,8 @@ class Flooder(Duty):
         ttl = int(LIVES * interval * 1000)
         for part in said.parts():
             self._send(FloodItem(self._objective(self._agent_name, part.to_value()), self._locator()), ttl)
-        if self._origin:
+        # Serial 0 is the defaults, which all have.
+        if self._origin and self._policy.params.serial:
             self._send(FloodItem(self._objective(self._params_name, self._policy.params.to_value())), ttl)
 
     def _objective(self, name: str, value: object) -> Objective:

@@ -94,6 +94,6 @@ class Synchronizer(Duty):
             self._wait = min(LONGEST_S, self._wait * 2)
         else:
             self._policy.received(found.value)
-            self.obtained = True
-            self._wait = LONGEST_S
+            self.obtained = self._policy.params.serial > 0
+            self._wait = LONGEST_S if self.obtained else min(LONGEST_S, self._wait * 2)
         return self._wait * self._rng.uniform(0.5, 1.0)
