@@ -59,7 +59,7 @@ class Obtained:
     grants: list[tuple[NodeId, tuple[Block, ...]]] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     could: int = 0
-    """bit/s that those who refused said they could give instead."""
+    """bit/s that those who could not give all said they could give instead."""
 
 
 def obtain(party: Party, need: Need) -> Steps[Obtained]:
@@ -78,7 +78,7 @@ def obtain(party: Party, need: Need) -> Steps[Obtained]:
             yield from _ask(party, peer, need, got, party.params()["least_grant"])
         return got
     offers: list[tuple[int, NodeId]] = []
-    while len(asked) <= MOST_PEERS and sum(available for available, _ in offers) < need.rate:
+    while len(asked) <= MOST_PEERS and got.could < need.rate:
         peer = _next(party, need, need.rate, asked, got)
         if peer is None:
             break
@@ -87,7 +87,8 @@ def obtain(party: Party, need: Need) -> Steps[Obtained]:
             return got
         if could:
             offers.append((could, peer))
-    if sum(available for available, _ in offers) >= need.rate:
+            got.could += could
+    if got.could >= need.rate:
         for _, peer in sorted(offers, key=lambda each: -each[0]):
             if got.rate < need.rate:
                 yield from _ask(party, peer, need, got, party.params()["least_grant"])
@@ -121,8 +122,6 @@ def _ask(party: Party, peer: NodeId, need: Need, got: Obtained, least: int, *, r
         blocks = yield from ask_one(party, peer, ask, left_ms if relayed else max(min(left_ms, HASTE_MS), left_ms // 2))
     except (Refused, Declined) as error:
         available = available_from(error.reason)
-        if not relayed:
-            got.could += available
         party.peers.declined(peer, need.pool, available)
         got.refusals.append(f"{peer.name}: {error.reason}")
         return available
@@ -290,11 +289,9 @@ def hand_over(party: Party, peer: NodeId, pool: str, blocks: Sequence[Block]) ->
             yield Drop()
             return False
         yield Transact(lambda ledger: transfer.close(ledger, party.clock(), txn))
-    except Refused as error:
-        yield Transact(lambda ledger: transfer.take_back(ledger, party.clock(), txn))
-        yield Tell("hand-over-failed", f"{peer.name} did not take blocks of {pool}: {error}", {"peer": str(peer)})
-        return False
-    except (Broken, AsaError, ValueError) as error:
+    except (Refused, Broken, AsaError, ValueError) as error:
+        if isinstance(error, Refused):
+            yield Transact(lambda ledger: transfer.take_back(ledger, party.clock(), txn))
         yield Tell("hand-over-failed", f"{peer.name} did not take blocks of {pool}: {error}", {"peer": str(peer)})
         return False
     finally:

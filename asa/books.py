@@ -84,7 +84,7 @@ class Books:
         return result
 
     def read(self, look: Callable[[Ledger], T]) -> T:
-        """What ``look`` sees; it must not keep or change anything."""
+        """What ``look`` sees; it changes nothing but what the ledger keeps in memory only."""
         with self._lock:
             return look(self._ledger)
 

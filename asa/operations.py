@@ -198,9 +198,7 @@ class Operations:
     def pools(self) -> list[PoolView]:
         party = self._agent.party
         known = party.peers.pools()
-        return self._agent.books.read(
-            lambda ledger: [oversight.pool_view(party, ledger, each) for each in sorted({*ledger.accounts, *known})]
-        )
+        return self._agent.books.read(lambda ledger: oversight.pool_views(party, ledger, known))
 
     def pool(self, name: str) -> PoolDetail:
         party = self._agent.party

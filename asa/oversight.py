@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from asa.books import Books
@@ -66,6 +66,11 @@ def _below_zero(ledger: Ledger, pool: str, now: int) -> list[int]:
 def overbooked(ledger: Ledger, now: int) -> list[str]:
     """Pools of which more is promised than held at some instant: after a loss of capacity, never by booking."""
     return [each for each in ledger.accounts if _below_zero(ledger, each, max(now, ledger.floor))]
+
+
+def pool_views(party: Party, ledger: Ledger, known: Iterable[str]) -> list[PoolView]:
+    """Every pool there is here, and those ``known`` from others."""
+    return [pool_view(party, ledger, each) for each in sorted({*ledger.accounts, *known})]
 
 
 def spare(party: Party, ledger: Ledger, pool: str) -> int:
@@ -187,7 +192,7 @@ def status(agent: Agent) -> Status:
     now = party.clock()
 
     def look(ledger: Ledger) -> tuple[list[PoolView], int, int]:
-        pools = [pool_view(party, ledger, each) for each in sorted({*ledger.accounts, *known})]
+        pools = pool_views(party, ledger, known)
         doubtful = sum(each.txn not in party.talking for each in ledger.escrows.values())
         return pools, doubtful, live(ledger, now)
 

@@ -198,6 +198,11 @@ class Peers:
             weights = [each.spare.get(pool, 0) + max(1, want // 100) for each in fit]
             return self._rng.choices(fit, weights)[0].node
 
+    def anybody(self, failures: int) -> bool:
+        """Whether an agent takes part with which fewer sessions in a row have failed."""
+        with self._lock:
+            return any(each.state == "active" and each.failures < failures for each in self._peers.values())
+
     def crowd(self) -> int:
         """How many other agents take part."""
         with self._lock:

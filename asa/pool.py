@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from objectives import Block, Window
-from objectives.block import before, disjoint
+from objectives.block import before
 
 _FOREVER: Final = 2**62
 
@@ -81,9 +81,8 @@ class Pool:
         gone: list[Block] = []
         left: list[Block] = []
         parts = list(parts)
-        todo = parts
         for block in list(self._blocks.values()):
-            mine = [each for each in todo if each.overlaps(block)]
+            mine = [each for each in parts if each.overlaps(block)]
             if not mine:
                 continue
             gone.append(block)
@@ -200,6 +199,3 @@ def area(blocks: Iterable[Block], within: Iterable[Block]) -> int:
             if common is not None and breadth > 0:
                 total += breadth * ((_FOREVER if common.end is None else common.end) - common.start)
     return total
-
-
-__all__ = ["Pool", "area", "disjoint", "merged"]

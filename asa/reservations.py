@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from asa.errors import BadRequest, BadWindow, Conflict, Ended, KeyReused, Short, UnknownPool, UnknownReservation
 from asa.ledger import Ledger
-from asa.records import Change, Given, Once, Plan, Reservation, ReservationState, made
+from asa.records import Change, Once, Plan, Reservation, ReservationState, made
 from asa.views import Offer, Page, Refusal, ReservationView, Shortage
 from objectives import InvalidValue, Window
 from objectives.block import before, earlier
@@ -149,7 +149,7 @@ def change(
 
 def growth(old: Reservation, now: int, rate: int, end: int | None) -> tuple[int, Window] | None:
     """The most that a change needs beyond what is booked, over the hull of where it does; None if nothing."""
-    pieces = [(more, piece) for piece, more in _growth(old, now, rate, Window(old.window.start, end)) if more > 0]
+    pieces = [(more, piece) for piece, more in _growth(old, now, rate, Window(old.window.start, end))]
     if not pieces:
         return None
     last = None if any(piece.end is None for _, piece in pieces) else max(piece.end or 0 for _, piece in pieces)
@@ -306,7 +306,7 @@ def needs(ledger: Ledger, pool: str, rate: int, window: Window) -> list[tuple[in
     return [(each.missing, Window(each.start, each.end)) for each in shortages(ledger, pool, rate, window, FEW)]
 
 
-def elapsed(ledger: Ledger, now: int, params: Params, most: int = 512) -> Plan[list[Given]]:
+def elapsed(ledger: Ledger, now: int, params: Params, most: int = 512) -> Plan[None]:
     """The garbage collector's: reservations nobody may look at any more, and idempotency keys."""
     changes: list[Change] = []
     for reservation in ledger.reservations.values():
@@ -316,7 +316,7 @@ def elapsed(ledger: Ledger, now: int, params: Params, most: int = 512) -> Plan[l
             if len(changes) >= most:
                 break
     changes += [Change(each, None) for each in ledger.onces.values() if each.at + KEY_S <= now]
-    return Plan(tuple(changes[:most]), [])
+    return Plan(tuple(changes[:most]), None)
 
 
 def _with(

@@ -9,6 +9,7 @@ from asa.ledger import Ledger
 from asa.records import Held, Plan, Seed, made
 from objectives import Block, InvalidValue
 from objectives.agent import MAX_SEEDS, Announcement, PoolSummary
+from objectives.block import within
 from objectives.fields import MAX_RATE, check_name
 
 
@@ -39,8 +40,8 @@ def _check_announceable(ledger: Ledger, new: Seed) -> None:
 
 def strays(held: Iterable[Block], seeds: Sequence[tuple[int, int, str]]) -> list[Block]:
     """Blocks agents hold that lie in no origin's seed: their origin is silent, or has lost its state."""
-    joined = ranges(Seed("", low, high, 0) for low, high, _ in seeds)
-    return [each for each in held if not any(low <= each.low and each.high <= high for low, high in joined)]
+    ranged = [(low, high) for low, high, _ in seeds]
+    return [each for each in held if not within(each.low, each.high, ranged)]
 
 
 def seed(

@@ -15,6 +15,7 @@ An answer and an acceptance exclude each other, because both need the transactio
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
@@ -33,7 +34,7 @@ from asa.records import (
     removed,
 )
 from objectives import Block, NodeId, Window
-from objectives.block import peak, trough
+from objectives.block import peak, trough, within
 from objectives.params import Params
 from objectives.resource import (
     ACCEPTED,
@@ -45,7 +46,7 @@ from objectives.resource import (
     Hold,
     Offer,
     Settle,
-    short_reason,
+    short_text,
 )
 
 SKEW_S: Final = 60
@@ -225,7 +226,7 @@ def confirm(ledger: Ledger, now: int, giver: NodeId, txns: Iterable[bytes]) -> P
     found = [ledger.taken.get(each) for each in txns]
     return Plan(
         tuple(
-            Change(each, _to(each, TakenState.CONFIRMED, now))
+            Change(each, replace(each, state=TakenState.CONFIRMED, at=now))
             for each in found
             if each is not None and each.peer == giver and each.state is TakenState.ACCEPTED
         ),
@@ -239,13 +240,13 @@ def elapsed(ledger: Ledger, now: int, most: int = 512) -> Plan[list[Given]]:
     for given in ledger.given.values():
         if given.state is GivenState.ESCROW:
             if all(each.window.passed(ledger.floor) for each in given.blocks):
-                changes.append(Change(given, Given(given.txn, given.pool, given.peer, given.blocks, _LAPSED, now)))
+                changes.append(Change(given, replace(given, state=GivenState.LAPSED, at=now)))
         elif given.at + TOMBSTONE_S <= now:
             changes.append(Change(given, None))
     for taken in ledger.taken.values():
         if taken.state is TakenState.ACCEPTED:
             if all(each.window.passed(ledger.floor) for each in taken.blocks):
-                changes.append(Change(taken, _to(taken, TakenState.CONFIRMED, now)))
+                changes.append(Change(taken, replace(taken, state=TakenState.CONFIRMED, at=now)))
         elif taken.at + TOMBSTONE_S <= now:
             changes.append(Change(taken, None))
     changes += [Change(each, None) for each in ledger.promises.values() if each.until <= now]
@@ -253,19 +254,12 @@ def elapsed(ledger: Ledger, now: int, most: int = 512) -> Plan[list[Given]]:
     return Plan(tuple(changes), [each.after for each in changes if isinstance(each.after, Given)])
 
 
-_LAPSED: Final = GivenState.LAPSED
-
-
-def _to(taken: Taken, state: TakenState, now: int) -> Taken:
-    return Taken(taken.txn, taken.pool, taken.peer, taken.blocks, state, now)
-
-
 def _end(ledger: Ledger, now: int, txn: bytes, state: GivenState) -> Plan[None]:
     given = ledger.given.get(txn)
     if given is None or given.state in (state, GivenState.LAPSED):
         # Of a window that has passed nobody need know whose it was.
         return Plan((), None)
-    after = Given(txn, given.pool, given.peer, given.blocks, state, now)
+    after = replace(given, state=state, at=now)
     back = made(*(Held(given.pool, each) for each in given.blocks)) if state is not GivenState.CLOSED else ()
     return Plan((Change(given, after), *back), None)
 
@@ -317,7 +311,7 @@ def _granted(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int) -> i
     can = available(ledger, now, ask, keep)
     amount = min(ask.rate, can)
     if amount < ask.least or (amount < ask.rate and amount < params["least_grant"]):
-        raise Declined("short", short_reason(can).partition(": ")[2], available=can)
+        raise Declined("short", short_text(can), available=can)
     return amount
 
 
@@ -341,15 +335,5 @@ def _check_new(
             raise BadOffer("overlap", f"the block {block.to_item()} overlaps one held here")
         if ledger.escrow_of(pool, block) is not None:
             raise BadOffer("overlap", f"the block {block.to_item()} overlaps one in escrow here")
-        if seeds is not None and not _within(block.low, block.high, seeds):
+        if seeds is not None and not within(block.low, block.high, seeds):
             raise BadOffer("foreign", f"the block {block.to_item()} is outside of what origins have seeded")
-
-
-def _within(low: int, high: int, ranges: Sequence[tuple[int, int]]) -> bool:
-    """Whether ``[low, high)`` lies in the union of ranges."""
-    for start, end in sorted(ranges):
-        if start <= low < end:
-            low = end
-            if low >= high:
-                return True
-    return False

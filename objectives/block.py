@@ -154,3 +154,13 @@ def trough(blocks: Iterable[Block], window: Window) -> int:
         total += changes[time]
         least = total if least is None else min(least, total)
     return least or 0
+
+
+def within(low: int, high: int, ranges: Iterable[tuple[int, int]]) -> bool:
+    """Whether ``[low, high)`` lies in the union of ranges."""
+    for start, end in sorted(ranges):
+        if start <= low < end:
+            low = end
+            if low >= high:
+                return True
+    return False

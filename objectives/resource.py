@@ -201,9 +201,9 @@ Answer = Offer | Hold | Settled | Confirmed
 _SHORT: Final = re.compile(r"short: at most ([0-9]{1,16}) bit/s")
 
 
-def short_reason(available: int) -> str:
-    """The reason of a decline that tells what could be granted instead, bit/s."""
-    return f"short: at most {available} bit/s can be granted over the window"
+def short_text(available: int) -> str:
+    """What a decline ``short: …`` says: what could be granted instead, bit/s."""
+    return f"at most {available} bit/s can be granted over the window"
 
 
 def available_from(reason: str) -> int:

@@ -105,7 +105,7 @@ class Delegator(Duty):
     def turn(self) -> float | None:
         if not self._party.active():
             return None
-        if not any(each.state == "active" and each.failures < FAILED for each in self._party.peers.everyone()):
+        if not self._party.peers.anybody(FAILED):
             self._search()
         pools = self._books.read(lambda ledger: list(ledger.accounts)) + sorted(self._party.peers.pools())
         for pool in dict.fromkeys(pools):
@@ -154,13 +154,13 @@ class Delegator(Duty):
         account = ledger.accounts.get(pool)
         if account is None or account.seeds or params["high_water"] >= 100:
             return None
-        origins = [each for each in self._party.peers.everyone() if each.seeds.get(pool) and each.state == "active"]
-        if not origins:
-            return None
         share = self._party.share(ledger, pool)
         mark = max(share * params["high_water"], share * params["refill"]) // 100
         over = ledger.free(pool, Window(now, now + params["horizon"])) - mark
         if over < max(1, mark // 10, params["least_grant"]):
+            return None
+        origins = [each for each in self._party.peers.everyone() if each.seeds.get(pool) and each.state == "active"]
+        if not origins:
             return None
         picked: list[Block] = []
         for block in sorted(account.held, key=lambda each: each.amount):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
-from typing import Final
+from typing import Final, TypeVar
 
 from asa import reservations, transfer
 from asa.books import Books
@@ -12,7 +12,7 @@ from asa.errors import StoreFailed
 from asa.events import EventLog
 from asa.identity import remembering
 from asa.ledger import Ledger
-from asa.records import Given, Held, Plan, made, removed
+from asa.records import Held, Plan, made, removed
 from asa.steps import Party
 from asa.threads.duty import Duty
 
@@ -24,6 +24,8 @@ RETRY_S: Final = 2.0
 """Between two attempts to write when the store has failed; agents that wait for it to work again write nothing."""
 
 TRIED: Final = "tried"
+
+T = TypeVar("T")
 
 
 class GarbageCollector(Duty):
@@ -47,25 +49,27 @@ class GarbageCollector(Duty):
             except StoreFailed:
                 return RETRY_S
         params = self._party.params()
-        self._all(lambda ledger: transfer.elapsed(ledger, now, MOST))
-        self._all(lambda ledger: reservations.elapsed(ledger, now, params, MOST))
+        for lapsed in self._all(lambda ledger: transfer.elapsed(ledger, now, MOST)):
+            for given in lapsed:
+                self._events.tell("transfer-lapsed", f"the window of a transfer to {given.peer.name} has passed")
+        for _ in self._all(lambda ledger: reservations.elapsed(ledger, now, params, MOST)):
+            pass
         for pool in self._books.read(lambda ledger: list(ledger.accounts)):
             self._books.transact(lambda ledger, pool=pool: tidied(ledger, pool))  # type: ignore[misc]
         return None
 
-    def _all(self, rule: Callable[[Ledger], Plan[list[Given]]]) -> None:
-        """Again and again, until a transaction finds less than it may change."""
+    def _all(self, rule: Callable[[Ledger], Plan[T]]) -> Iterator[T]:
+        """The results of a rule, again and again until a transaction finds less than it may change."""
         made = MOST
 
-        def counted(ledger: Ledger) -> Plan[list[Given]]:
+        def counted(ledger: Ledger) -> Plan[T]:
             nonlocal made
             plan = rule(ledger)
             made = len(plan.changes)
             return plan
 
         while made >= MOST and not self.stopping:
-            for given in self._books.transact(counted):
-                self._events.tell("transfer-lapsed", f"the window of a transfer to {given.peer.name} has passed")
+            yield self._books.transact(counted)
 
 
 def tidied(ledger: Ledger, pool: str) -> Plan[int]:
