@@ -27,13 +27,22 @@ class Lane:
 
     def __init__(self, places: int, waiting: int) -> None:
         self._places = threading.BoundedSemaphore(places)
-        self._all = threading.BoundedSemaphore(places + waiting)
+        self._most = places + waiting
+        self._lock = threading.Lock()
+        self._calls = 0
+
+    @property
+    def free(self) -> bool:
+        """Whether one more would be let wait."""
+        return self._calls < self._most
 
     @contextmanager
     def place(self, patience_s: float) -> Iterator[None]:
         """A place, waited for so long. Raises Busy."""
-        if not self._all.acquire(blocking=False):
-            raise _crowded()
+        with self._lock:
+            if not self.free:
+                raise _crowded()
+            self._calls += 1
         try:
             if not self._places.acquire(timeout=patience_s):
                 raise _crowded()
@@ -42,7 +51,8 @@ class Lane:
             finally:
                 self._places.release()
         finally:
-            self._all.release()
+            with self._lock:
+                self._calls -= 1
 
 
 def _crowded() -> Busy:

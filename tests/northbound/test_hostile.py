@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asa.northbound import connection, limits
+from asa.northbound import application, connection, limits
 from asa.northbound.server import Server
 from asa.views import ReservationRequest
 
@@ -174,11 +174,14 @@ def test_beyond_the_bound_a_connection_is_closed_behind_its_answer(server: Serve
 
 RESERVE = (
     b"POST /v1/reservations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    b'Content-Length: 23\r\n\r\n{"pool":"wan","rate":5}'
+    b'Content-Length: 43\r\n\r\n{"pool":"wan","rate":5,"patience_ms":60000}'
 )
 
 
-def test_calls_that_wait_for_peers_leave_a_worker_for_the_rest(double: Double, path: Path) -> None:
+def test_calls_that_wait_for_peers_leave_a_worker_for_the_rest(
+    double: Double, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(application, "PLACE_S", 60.0)
     double.hold = threading.Event()
     server = Server(double, path, workers=4)
     server.start()
