@@ -9,15 +9,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address
+from pathlib import Path
 from random import SystemRandom
 from socket import IPPROTO_TCP
 from typing import Any, Final
 
 import grasp
-from asa import oversight, removal, seeding
+from asa import oversight, pacts, removal, seeding
+from asa.alarms import Alarms
 from asa.books import Books
 from asa.clock import Clock
 from asa.config import Config
+from asa.credentials import SALT_LENGTH, Credentials
+from asa.desk import Desk
 from asa.errors import BadConfig, Conflict, StoreFailed
 from asa.events import Complaints, EventLog
 from asa.identity import FORGOTTEN, MOST_FORGOTTEN, forgotten_by, identify, remembered, remembering
@@ -28,27 +32,34 @@ from asa.peers import Peers
 from asa.performer import Performer
 from asa.policy import Policy
 from asa.records import Plan, removed
+from asa.relocation import Relocation
 from asa.steps import Party
 from asa.store import Store
 from asa.threads.delegator import Delegator
 from asa.threads.duty import Duty
 from asa.threads.flooder import Flooder
 from asa.threads.garbage_collector import GarbageCollector
+from asa.threads.keeper import Keeper
 from asa.threads.monitor import Monitor
 from asa.threads.negotiator import MainNegotiator
+from asa.threads.pact_settler import PactSettler
 from asa.threads.seeder import Seeder
 from asa.threads.settler import Settler
 from asa.threads.synchronizer import Synchronizer
 from asa.version import VERSION
 from asa.views import Health, Problem, Status
+from asa.whereabouts import Whereabouts, limits, thresholds
 from grasp import IPv4Locator, IPv6Locator, Locator, Objective
-from objectives import NodeId, holdings, params, resource
+from objectives import NodeId, holdings, pact, params, reach, resource
 from objectives import agent as agent_objective
 from objectives.agent import Announcement
+from objectives.reach import Reach
 
 _log = logging.getLogger("asa")
 
 PORT: Final = "grasp-port"
+PAUSED: Final = "paused"
+SALT: Final = "salt"
 STOP_S: Final = 5.0
 
 
@@ -60,10 +71,13 @@ class Names:
     params: str
     holdings: str
     agent: str
+    pact: str
+    reach: str
 
     @classmethod
     def under(cls, prefix: str) -> Names:
-        return cls(prefix + resource.NAME, prefix + params.NAME, prefix + holdings.NAME, prefix + agent_objective.NAME)
+        modules = (resource, params, holdings, agent_objective, pact, reach)
+        return cls(*(prefix + each.NAME for each in modules))
 
 
 class Agent:
@@ -83,13 +97,17 @@ class Agent:
         self._problems: dict[str, Problem] = {}
         rng = SystemRandom()
         me, records = identify(config.agent.name, store, secrets.token_hex(8))
-        ledger = Ledger(me, self.started, records, version=time.time_ns() // 1_000)
+        ledger = Ledger(me, self.started, records, version=time.time_ns() // 1_000, links=limits(config))
         self.events = EventLog(config.limits.events, clock)
         self._complaints = Complaints()
         self.books = Books(ledger, store, self._store_failed, self._store_works)
         self.peers = Peers(me, rng, config.limits.peers)
         self.policy = Policy(self.books, self.events, self._policy_changed, self.complain)
         self._active: bool = remembered(self.books, ACTIVE, True)
+        self._paused: bool = remembered(self.books, PAUSED, False)
+        self.credentials = Credentials(self._salt(), _secret(config.api.admin_file))
+        self.whereabouts = Whereabouts(config, me, self.problem)
+        self.surroundings = self.whereabouts.surroundings
         self.party = Party(
             me=me,
             clock=self._clock,
@@ -107,6 +125,8 @@ class Agent:
             limits=grasp.Limits(cached_floods=config.limits.peers + 64),
             name="grasp",
         )
+        self.desk = Desk(self)
+        self.relocation = Relocation(self)
         self.operations = Operations(self)
         self.duties: list[Duty] = []
 
@@ -114,8 +134,12 @@ class Agent:
 
     def start(self) -> None:
         """Raises :class:`~asa.errors.AgentError` or GraspError if it cannot."""
-        for account in self.books.read(lambda ledger: list(ledger.contacts.values())):
-            self.peers.remember(account.node, account.locator)
+        contacts = self.books.read(lambda ledger: sorted(ledger.contacts.values(), key=lambda each: each.seen))
+        for contact in contacts:
+            self.peers.remember(contact.node, contact.locator)
+            if contact.serves:
+                # Whatever it floods is newer.
+                self.whereabouts.map.heard(time.monotonic(), Reach(contact.node, 0, contact.serves))
         self._check_mode()
         self.node.start()
         self._remember_port()
@@ -128,6 +152,7 @@ class Agent:
         self.flooder.start()
         # So that an origin that says it is ready has its pools.
         self.seeder.turn()
+        self.keeper.remember()
         for duty in self.duties:
             if duty is not self.flooder:
                 duty.start()
@@ -146,17 +171,19 @@ class Agent:
 
     def _register(self) -> None:
         self.asa.register(Objective.negotiation(self.names.resource, dry_run=True), max_size=resource.MAX_SIZE)
+        self.asa.register(Objective.negotiation(self.names.pact), max_size=pact.MAX_SIZE)
         self.asa.register(Objective.synchronization(self.names.params))
+        self.asa.register(Objective.synchronization(self.names.reach))
         self.asa.register(Objective.synchronization(self.names.agent))
         self.asa.register(Objective.synchronization(self.names.holdings), max_size=holdings.MAX_SIZE)
 
     def _make_threads(self) -> None:
-        performer = Performer(self.asa, self.names.resource, self.books, self.peers, self.events)
+        performer = Performer(self.asa, self.names.resource, self.names.pact, self.books, self.peers, self.events)
         self.performer = performer
         party, books, rng, origin = self.party, self.books, self.party.rng, self.config.agent.mode == "origin"
         report = self._report
         self.flooder = Flooder(
-            self.asa, (self.names.agent, self.names.params), self.policy, origin, self.announcement,
+            self.asa, self.names, self.policy, origin, self.announcement, self.reach,
             self._locator, self.peers.crowd, report, rng,
         )  # fmt: skip
         self.synchronizer = Synchronizer(
@@ -164,13 +191,16 @@ class Agent:
             lambda: books.read(oversight.holdings), report, rng,
         )  # fmt: skip
         self.negotiator = MainNegotiator(
-            self.asa, self.names.resource, party, performer, self.events, self._complaints, report, rng
-        )
+            self.asa, self.names.resource, self.names.pact, party, performer, self.desk.asked, self.events,
+            self._complaints, report, rng,
+        )  # fmt: skip
         self.neighbourhood = Neighbourhood(self)
         self.delegator = Delegator(
             party, performer, books, self.config.limits.negotiations, self.neighbourhood.search, report, rng
         )
         self.settler = Settler(party, performer, books, self.events, report, rng)
+        self.pact_settler = PactSettler(party, performer, books, self.events, report, rng)
+        self.keeper = Keeper(party, books, self.events, Alarms(thresholds(self.config)), self.relocation, report, rng)
         collector = GarbageCollector(party, books, self.events, report, rng)
         self.seeder = Seeder(
             self.config.pools, books, self.peers, self.neighbourhood.listen_for,
@@ -183,6 +213,8 @@ class Agent:
             self.negotiator,
             self.delegator,
             self.settler,
+            self.pact_settler,
+            self.keeper,
             collector,
         ]
         self.duties = [*watched, Monitor(watched, report, lambda why: self.end("fatal", why), rng)]
@@ -223,6 +255,17 @@ class Agent:
             self.events.tell("agent-activated" if active else "agent-deactivated", "an operator asked for it")
             self.flooder.wake()
 
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    def set_paused(self, paused: bool) -> None:
+        """Whether this node enforces what is booked, also after a restart. Raises StoreFailed."""
+        if paused != self._paused:
+            self.books.transact(lambda ledger: remembering(ledger, PAUSED, paused))
+            self._paused = paused
+            self.events.tell("enforcement-paused" if paused else "enforcement-resumed", "an operator asked for it")
+
     def remove(self) -> dict[str, Any]:
         """See :mod:`asa.removal`."""
         outcome = removal.hand_everything_over(self)
@@ -235,9 +278,12 @@ class Agent:
         def forgotten(ledger: Ledger) -> Plan[None]:
             known = remembering(ledger, FORGOTTEN, sorted({str(node), *forgotten_by(ledger)})[:MOST_FORGOTTEN])
             contact = ledger.contacts.get(str(node))
-            return Plan((*known.changes, *removed([contact] if contact is not None else ())), None)
+            undecided = pacts.forget(ledger, self.party.clock(), node)
+            gone = removed([contact] if contact is not None else ())
+            return Plan((*known.changes, *gone, *undecided.changes), None)
 
         self.books.transact(forgotten)
+        self.whereabouts.map.forget(node)
         self.peers.forget(node)
         self.events.tell("peer-forgotten", f"{node} is gone for ever, by an operator's word", peer=str(node))
 
@@ -261,6 +307,19 @@ class Agent:
         said = state or ("active" if self._active else "inactive")
         sequence = time.time_ns() // 1_000_000
         return self.books.read(lambda ledger: oversight.announcement(self.party, ledger, sequence, said))
+
+    def reach(self) -> Reach | None:
+        """What this agent says it serves; None if it serves nothing by name."""
+        serves = self.config.flows.serves
+        return Reach(self.party.me, time.time_ns() // 1_000_000, serves) if serves else None
+
+    def _salt(self) -> bytes:
+        """Of this agent's hashes; drawn at the first start."""
+        found = remembered(self.books, SALT, "")
+        if not found:
+            found = secrets.token_hex(SALT_LENGTH)
+            self.books.transact(lambda ledger: remembering(ledger, SALT, found))
+        return bytes.fromhex(found)
 
     def _locator(self) -> Locator:
         address = self.node.address or IPv6Address("::")
@@ -325,3 +384,7 @@ class Agent:
 
     def status(self) -> Status:
         return oversight.status(self)
+
+
+def _secret(file: Path | None) -> str | None:
+    return file.read_text().strip() if file is not None else None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from asa import reservations, transfer
-from asa.errors import AsaError, Short
-from asa.records import Given, Reservation
+from asa.errors import AsaError, LinkShort, Short
+from asa.ledger import Ledger
+from asa.records import Given, Plan, Reservation
+from asa.shortage import FEW, NOTHING, Said
 from asa.steps import Begin, Broken, Drop, Finish, Look, Party, Refused, Steps, Tell, Transact
 from asa.transfer import BadOffer, Declined
 from objectives import Block, NodeId, Window
@@ -28,13 +30,15 @@ from objectives.resource import (
     available_from,
 )
 
+T = TypeVar("T")
+
 MOST_PEERS: Final = 8
 """Peers asked for one need, whatever the size of the network."""
 
 HASTE_MS: Final = 500
 """With so little time left a peer has all of it to answer, with more only half: one that hangs must not use it up."""
 
-ATTEMPTS: Final = 2 * reservations.FEW
+ATTEMPTS: Final = 2 * FEW
 """How often one reservation is tried: for each of a few windows that fall short, and where another took what came."""
 
 
@@ -218,57 +222,61 @@ def _ask_for(party: Party, peer: NodeId, need: Need, rate: int, patience_ms: int
     )  # fmt: skip
 
 
+def fit(
+    party: Party,
+    rule: Callable[[Ledger, Said], Plan[T]],
+    lacking: Callable[[Ledger], list[tuple[str, int, Window]]],
+    until: float,
+) -> Steps[T]:
+    """Perform a rule that books capacity; what does not fit here is obtained from peers first, for exactly its window.
+
+    ``rule`` is told what peers said, ``lacking`` says what is needed: pool, bit/s, window. Raises what the rule does,
+    Short among it; then what was obtained in vain goes back.
+    """
+    grants: list[tuple[NodeId, str, tuple[Block, ...]]] = []
+    said: list[str] = []
+    could = 0
+    try:
+        for _ in range(ATTEMPTS):
+            try:
+                done: T = yield Transact(lambda ledger: rule(ledger, NOTHING))
+                return done
+            except LinkShort:
+                raise
+            except Short:
+                if party.ticks() >= until or not party.active():
+                    break
+            missing: list[tuple[str, int, Window]] = yield Look(lacking)
+            if not missing:
+                continue
+            pool, rate, window = missing[0]
+            wide = guarded(window, party.params()["guard"], party.clock())
+            got = yield from obtain(party, Need(pool, rate, wide, until, urgent=True))
+            grants += [(peer, pool, blocks) for peer, blocks in got.grants]
+            said += got.refusals
+            could = got.could if len(missing) == 1 else 0
+            if got.rate < rate:
+                break
+        # What another consumer gave back meanwhile may do.
+        late: T = yield Transact(lambda ledger: rule(ledger, Said(said[-MOST_PEERS:], could)))
+        return late
+    except AsaError:
+        for peer, pool, blocks in reversed(grants):
+            yield from hand_over(party, peer, pool, blocks)
+        raise
+
+
 def reserve(
     party: Party, wanted: Reservation, until: float, key: str | None = None, digest: str = ""
 ) -> Steps[Reservation]:
-    """Admit a reservation; what does not fit here is obtained from peers first, for exactly its window.
-
-    Raises Short if that fails; what was obtained in vain goes back.
-    """
-    grants: list[tuple[NodeId, tuple[Block, ...]]] = []
-    said: list[str] = []
-    could = 0
-    for _ in range(ATTEMPTS):
-        try:
-            booked: Reservation = yield Transact(
-                lambda ledger: reservations.book(ledger, party.clock(), wanted, key, digest)
-            )
-            return booked
-        except Short:
-            if party.ticks() >= until or not party.active():
-                break
-        missing = yield Look(
-            lambda ledger: reservations.needs(ledger, wanted.pool, wanted.rate, _from(wanted.window, party.clock()))
-        )
-        if not missing:
-            continue
-        rate, window = missing[0]
-        got = yield from obtain(
-            party, Need(wanted.pool, rate, guarded(window, party.params()["guard"], party.clock()), until, urgent=True)
-        )
-        grants += got.grants
-        said += got.refusals
-        could = got.could if len(missing) == 1 else 0
-        if got.rate < rate:
-            break
-    try:
-        # What another consumer gave back meanwhile may do.
-        late: Reservation = yield Transact(lambda ledger: reservations.book(ledger, party.clock(), wanted, key, digest))
-        return late
-    except Short:
-        refusal: Short = yield Look(
-            lambda ledger: reservations.short(
-                ledger, wanted.pool, wanted.rate, _from(wanted.window, party.clock()), said[-MOST_PEERS:], could
-            )
-        )
-    for peer, blocks in reversed(grants):
-        yield from hand_over(party, peer, wanted.pool, blocks)
-    raise refusal
-
-
-def _from(window: Window, now: int) -> Window:
-    """The window less what has passed; a window that passed while peers were asked is refused as it stands."""
-    return Window(max(window.start, now), window.end) if window.end is None or window.end > now else window
+    """Admit a reservation, with capacity of peers if need be. Raises what :func:`reservations.book` does."""
+    booked: Reservation = yield from fit(
+        party,
+        lambda ledger, said: reservations.book(ledger, party.clock(), wanted, key, digest, party.seeded, said),
+        lambda ledger: reservations.lacking(ledger, party.clock(), wanted),
+        until,
+    )
+    return booked
 
 
 def guarded(window: Window, guard: int, now: int) -> Window:

@@ -104,6 +104,46 @@ class Short(AgentError):
     status = 409
 
 
+class LinkShort(Short):
+    """The interface the traffic would take has not enough left, which no peer can change."""
+
+    code = "link-short"
+
+
+class OverCap(AgentError):
+    """The project would have more than its cap; ``details`` has project, resource, cap, booked and wanted (bit/s)."""
+
+    code = "over-cap"
+    status = 409
+
+
+class Duplicate(Conflict):
+    """There is a reservation of the same flow in an overlapping window; ``details["id"]`` is it."""
+
+    code = "duplicate"
+
+
+class Forbidden(AgentError):
+    """Neither the owner's secret nor the administrator's came with the request."""
+
+    code = "forbidden"
+    status = 403
+
+
+class Elsewhere(AgentError):
+    """Another agent has to be asked; ``details["node"]`` is it."""
+
+    code = "elsewhere"
+    status = 409
+
+
+class RefusedThere(AgentError):
+    """The agent that has the other end refuses its part; ``details`` has node and reason."""
+
+    code = "refused-there"
+    status = 409
+
+
 class NotReady(AgentError):
     """The agent is starting, stopping or not activated."""
 

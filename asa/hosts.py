@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final, Literal
 
 from asa.config.sections import Problems, Rules, Section
-from asa.config.values import Read, Wrong, an_optional, shown
+from asa.config.values import Wrong, an_optional, as_read, shown
 from asa.errors import BadConfig, BadRequest
 from asa.flows import Endpoint, Flow, HostName, InvalidFlow, Mac, Place
 
@@ -92,17 +92,6 @@ def host_mac(value: Any) -> Mac:
     return mac
 
 
-def _already(read: Read) -> Read:
-    """Takes only what ``read`` makes of it."""
-
-    def check(value: Any) -> Any:
-        if read(value) != value:
-            raise Wrong(f"is {shown(value)}", "what it is read as from a file")
-        return value
-
-    return check
-
-
 @dataclass(frozen=True, slots=True)
 class Host(Section):
     """One host. Raises :class:`BadConfig`."""
@@ -114,7 +103,7 @@ class Host(Section):
     mac: Mac | None = None
 
     RULES: ClassVar[Rules] = {"name": host_name, "addresses": host_addresses, "mac": an_optional(host_mac)}
-    MADE: ClassVar[Rules] = {key: _already(rule) for key, rule in RULES.items()}
+    MADE: ClassVar[Rules] = {key: as_read(rule) for key, rule in RULES.items()}
 
     def together(self, problems: Problems) -> None:
         if not self.addresses and self.mac is None:

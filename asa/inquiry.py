@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from asa import reservations
-from asa.errors import BadRequest, Short
+from asa.errors import BadRequest, LinkShort, Short
 from asa.ledger import Ledger
 from asa.records import Reservation
+from asa.shortage import needs
 from asa.views import Availability
 from objectives import Window
 
@@ -92,23 +93,26 @@ def _earliest(
 
 def _fits(agent: Agent, pool: str, rate: int, window: Window, until: float) -> bool:
     """Whether what is short over a window would be granted by peers."""
-    for missing, piece in agent.books.read(lambda ledger: reservations.needs(ledger, pool, rate, window)):
+    return _granted(agent, agent.books.read(lambda ledger: needs(ledger, {pool: rate}, window)), until)
+
+
+def _granted(agent: Agent, missing: list[tuple[str, int, Window]], until: float) -> bool:
+    for pool, rate, piece in missing:
         left = until - time.monotonic()
-        if left <= 0 or agent.delegator.probe(pool, missing, piece, left) < missing:
+        if left <= 0 or agent.delegator.probe(pool, rate, piece, left) < rate:
             return False
     return True
 
 
 def admissible(agent: Agent, wanted: Reservation, patience_ms: int) -> None:
-    """Whether a reservation would be admitted, with patience by asking peers too. Raises Short."""
+    """Whether a reservation would be admitted here, with patience by asking peers too. Raises what book does."""
     now = agent.party.clock()
     try:
-        agent.books.read(lambda ledger: reservations.book(ledger, now, wanted))
+        agent.books.read(lambda ledger: reservations.book(ledger, now, wanted, whole=agent.party.seeded))
+    except LinkShort:
+        raise
     except Short:
         until = time.monotonic() + patience_ms / 1000
-        if (
-            patience_ms <= 0
-            or not agent.party.active()
-            or not _fits(agent, wanted.pool, wanted.rate, wanted.window, until)
-        ):
+        missing = agent.books.read(lambda ledger: reservations.lacking(ledger, now, wanted))
+        if patience_ms <= 0 or not agent.party.active() or not _granted(agent, missing, until):
             raise

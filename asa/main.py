@@ -94,11 +94,23 @@ def run(config: Config, *, salvaged: bool = False) -> int:
         agent.farewell()
     agent.stop()
     store.close()
-    if how == "restart":
+    if how == "restart" and not _stopped(agent):
         _successor(fds, 0)
+    if how == "restart":
+        api.socket.unlink(missing_ok=True)
     if how == "removed":
         _purge(config)
     return 0
+
+
+def _stopped(agent: Agent) -> bool:
+    """Whether somebody has asked for the end meanwhile. From here on a signal ends the process at once."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    while not agent.endings.empty():
+        if agent.endings.get()[0] == "stop":
+            return True
+    return False
 
 
 def _token(file: Path | None) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from asa.config import Config
 from asa.version import VERSION
 from asa.views import PoolView
-from objectives import NodeId, agent, holdings, params, resource
+from objectives import NodeId, agent, holdings, pact, params, reach, resource
 
 METRICS: Final = {
     "pool.seeded": "bit/s all origins brought into a pool",
@@ -16,7 +16,9 @@ METRICS: Final = {
     "pool.free": "bit/s free now",
     "pool.spare": "bit/s free over the policy's horizon",
     "pool.in_doubt": "bit/s in escrow for transfers whose outcome is not known",
-    "reservations": "reservations booked",
+    "reservations": "reservations that are not over",
+    "link.booked": "bit/s booked of one direction of an interface now",
+    "link.free": "bit/s free of it at the worst instant from now on",
     "transfers_in_doubt": "transfers whose outcome is not known",
     "peers": "agents known",
 }
@@ -24,7 +26,13 @@ METRICS: Final = {
 ACTIONS: Final = {
     "reserve": "POST /v1/reservations",
     "cancel": "DELETE /v1/reservations/{id}",
+    "cancel-all": "DELETE /v1/reservations",
     "change": "PATCH /v1/reservations/{id}",
+    "confirm": "POST /v1/reservations/{id}/confirm",
+    "refresh": "POST /v1/refresh",
+    "set-cap": "PUT /v1/caps",
+    "pause": "POST /v1/agent/pause",
+    "resume": "POST /v1/agent/resume",
     "seed": "POST /v1/pools",
     "forfeit": "POST /v1/transfers/{txn}/forfeit",
     "forget": "POST /v1/peers/{node}/forget",
@@ -49,8 +57,10 @@ def manifest(config: Config, me: NodeId, pools: list[PoolView]) -> dict[str, Any
         "manages": [{"pool": each.name, "held": each.held, "unit": "bit/s"} for each in pools],
         "objectives": [
             {"name": prefix + resource.NAME, "use": "negotiation", "dry_run": True, "max_size": resource.MAX_SIZE},
+            {"name": prefix + pact.NAME, "use": "negotiation", "dry_run": False, "max_size": pact.MAX_SIZE},
             {"name": prefix + params.NAME, "use": "flooding and synchronization"},
             {"name": prefix + agent.NAME, "use": "flooding"},
+            {"name": prefix + reach.NAME, "use": "flooding"},
             {"name": prefix + holdings.NAME, "use": "synchronization", "max_size": holdings.MAX_SIZE},
         ],
         "parameters": {

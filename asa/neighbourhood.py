@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from asa import oversight
+from asa import oversight, pacts
 from asa.errors import StoreFailed
 from asa.ledger import Ledger
 from asa.performer import peer_of, text_of
@@ -17,6 +18,7 @@ from objectives import Block, InvalidValue, NodeId
 from objectives.agent import Announcement, PoolSummary, announcement_from_value
 from objectives.block import peak
 from objectives.holdings import EscrowRow, HeldRow, HoldingsPage, SeedRow, page_from_value
+from objectives.reach import Prefix, Reach, reach_from_value
 
 if TYPE_CHECKING:
     from asa.agent import Agent
@@ -39,9 +41,12 @@ class Neighbourhood:
     def listen(self) -> None:
         """Also take in what was flooded before."""
         agent = self._agent
-        agent.asa.on_flood(agent.names.agent, self._announced)
-        agent.asa.on_flood(agent.names.params, self._params)
-        for name, take in (agent.names.agent, self._announced), (agent.names.params, self._params):
+        for name, take in (
+            (agent.names.agent, self._announced),
+            (agent.names.params, self._params),
+            (agent.names.reach, self._reached),
+        ):
+            agent.asa.on_flood(name, take)
             for tagged in agent.asa.floods(name):
                 take(tagged)
 
@@ -87,6 +92,35 @@ class Neighbourhood:
             # The next flood comes; what is not remembered is not obeyed either.
             pass
 
+    def _reached(self, tagged: TaggedObjective) -> None:
+        agent, now = self._agent, time.monotonic()
+        try:
+            said = reach_from_value(tagged.objective.value)
+        except InvalidValue as error:
+            agent.complain(f"prefixes: {error}")
+            return
+        if agent.whereabouts.map.heard(now, said):
+            self._remember(said)
+            agent.events.tell(
+                "peer-serves", f"{said.node.name} serves {', '.join(map(str, said.prefixes))}", peer=str(said.node)
+            )
+            agent.keeper.served(said.node, said.prefixes)
+
+    def _remember(self, said: Reach) -> None:
+        """So that the next life knows at once who has the other ends."""
+        agent = self._agent
+        prefixes = agent.whereabouts.map.of(said.node)
+
+        def remembered(ledger: Ledger) -> Plan[None]:
+            old = ledger.contacts.get(str(said.node))
+            new = replace(old, serves=prefixes) if old is not None else None
+            return Plan((Change(old, new),) if old is not None and new != old else (), None)
+
+        try:
+            agent.books.transact(remembered)
+        except StoreFailed:
+            pass
+
     def _announced(self, tagged: TaggedObjective) -> None:
         agent = self._agent
         try:
@@ -112,22 +146,27 @@ class Neighbourhood:
             return
         try:
             most = agent.config.limits.peers
-            agent.books.transact(lambda ledger: _contact(ledger, said, where, agent.party.clock(), most))
+            serves = agent.whereabouts.map.of(said.node)
+            agent.books.transact(lambda ledger: _contact(ledger, said, where, agent.party.clock(), most, serves))
         except StoreFailed:
             pass
         agent.events.tell(
             "peer-heard", f"{said.node.name} is {said.state} at {where}", peer=str(said.node), state=said.state
         )
+        if said.state == "left":
+            agent.whereabouts.map.forget(said.node)
         if said.state == "active":
             agent.flooder.greet()
             agent.synchronizer.heard(where)
         agent.delegator.wake()
         agent.settler.wake()
+        agent.pact_settler.wake()
         self._look(said)
 
     def _forget(self, gone: NodeId, said: Announcement) -> None:
         def forgotten(ledger: Ledger) -> Plan[None]:
-            return Plan(removed([ledger.contacts[str(gone)]] if str(gone) in ledger.contacts else ()), None)
+            contact = removed([ledger.contacts[str(gone)]] if str(gone) in ledger.contacts else ())
+            return Plan((*contact, *pacts.forget(ledger, self._agent.party.clock(), gone).changes), None)
 
         try:
             self._agent.books.transact(forgotten)
@@ -166,13 +205,15 @@ def _summaries(page: HoldingsPage) -> tuple[PoolSummary, ...]:
     )
 
 
-def _contact(ledger: Ledger, said: Announcement, where: str, now: int, most: int) -> Plan[None]:
+def _contact(
+    ledger: Ledger, said: Announcement, where: str, now: int, most: int, serves: tuple[Prefix, ...]
+) -> Plan[None]:
     """Remember where a peer is, for the next life; one that left needs no remembering.
 
     Above ``most`` no more are remembered: those there are were there first, and others will be heard again.
     """
     old = ledger.contacts.get(str(said.node))
-    new = Contact(said.node, where, now) if said.state != "left" else None
+    new = Contact(said.node, where, now, serves) if said.state != "left" else None
     if old is None and (new is None or len(ledger.contacts) >= most):
         return Plan((), None)
     return Plan((Change(old, new),), None)

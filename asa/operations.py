@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from asa import inquiry, oversight, reservations, transfer
+from asa import caps, inquiry, listing, oversight, reservations, transfer
 from asa.auditor import collect
-from asa.errors import BadRequest, Busy, Conflict, NotFound, NotReady, Short, UnknownTransfer
+from asa.errors import BadRequest, Conflict, NotFound, NotReady, UnknownTransfer
 from asa.ledger import Ledger
 from asa.manifest import manifest
-from asa.records import Change, Fact, Plan, Reservation, ReservationState
+from asa.records import Change, Fact, Plan
 from asa.threads.flooder import LIVES
 from asa.views import (
     Audit,
     Availability,
+    Cancelled,
+    CapView,
     Events,
     Health,
+    LinkView,
     Page,
     ParamsView,
     ParamView,
     PeerView,
     PoolDetail,
     PoolView,
+    Refreshed,
     ReservationRequest,
     ReservationView,
     Status,
     TransferView,
 )
-from objectives import Window, node_from_text
+from objectives import node_from_text
 from objectives.params import PARAMETERS
 
 if TYPE_CHECKING:
     from asa.agent import Agent
 
-LONGEST_TEXT: Final = 255
-LONGEST_PATIENCE_MS: Final = 60_000
-STEPS: Final = 200
 ACTIVE: Final = "active"
 
 
@@ -51,62 +49,18 @@ class Operations:
 
     # Reservations.
 
-    def reserve(self, request: ReservationRequest, key: str | None = None) -> ReservationView:
-        agent = self._ready()
-        party, now = agent.party, agent.party.clock()
-        reservations.check_rate(request.rate)
-        for name in "source", "destination", "owner", "label":
-            text = getattr(request, name)
-            if len(text) > LONGEST_TEXT or not text.isprintable():
-                raise BadRequest(f"{name} must be a printable text of at most {LONGEST_TEXT} characters")
-        if not 0 <= request.patience_ms <= LONGEST_PATIENCE_MS:
-            raise BadRequest(f"patience_ms must be 0..{LONGEST_PATIENCE_MS}")
-        digest = _digest(request) if key is not None else ""
+    def reserve(
+        self, request: ReservationRequest, key: str | None = None, secret: str | None = None
+    ) -> ReservationView:
+        return self._ready().desk.reserve(request, key, secret)
 
-        def before(ledger: Ledger) -> Reservation | None:
-            found = reservations.repeated(ledger, key, digest)
-            if found is None:
-                if request.pool not in ledger.accounts:
-                    reservations.check_pool(ledger, request.pool, party.peers.pools())
-                if len(ledger.reservations) >= agent.config.limits.reservations:
-                    raise Busy(
-                        "no more reservations are kept here", hint="raise limits.reservations in the configuration"
-                    )
-            return found
-
-        repeated = agent.books.read(before)
-        if repeated is not None:
-            return reservations.view_of(repeated, now)
-        wanted = Reservation(
-            id=reservations.identifier(time.time_ns() // 1_000_000, party.rng.getrandbits(25)),
-            pool=request.pool,
-            rate=request.rate,
-            window=reservations.window_of(now, request.start, request.end, party.params()),
-            state=ReservationState.BOOKED,
-            created=now,
-            changed=now,
-            source=request.source,
-            destination=request.destination,
-            owner=request.owner,
-            label=request.label,
-        )
-        if request.dry_run:
-            inquiry.admissible(agent, wanted, request.patience_ms)
-            return replace(reservations.view_of(wanted, now), id="")
-        booked = agent.delegator.reserve(wanted, request.patience_ms / 1000, key, digest)
-        if booked.id == wanted.id:
-            agent.events.tell(
-                "reservation-booked",
-                f"{booked.rate} bit/s of {booked.pool} are booked as {booked.id}",
-                id=booked.id,
-                pool=booked.pool,
-                rate=booked.rate,
-            )
-        return reservations.view_of(booked, now)
+    def confirm(self, identifier: str, secret: str | None = None, patience_ms: int = 5_000) -> ReservationView:
+        return self._ready().desk.confirm(identifier, secret, patience_ms)
 
     def reservation(self, identifier: str) -> ReservationView:
-        now = self._agent.party.clock()
-        return reservations.view_of(self._agent.books.read(lambda ledger: reservations.find(ledger, identifier)), now)
+        agent = self._agent
+        found = agent.books.read(lambda ledger: reservations.find(ledger, identifier))
+        return listing.view_of(found, agent.party.clock(), agent.paused)
 
     def reservations(
         self,
@@ -114,72 +68,70 @@ class Operations:
         pool: str | None = None,
         state: str | None = None,
         owner: str | None = None,
+        kind: str | None = None,
+        label: str | None = None,
+        host: str | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> Page:
-        now = self._agent.party.clock()
-        return self._agent.books.read(
-            lambda ledger: reservations.page(ledger, now, pool=pool, state=state, owner=owner, after=after, limit=limit)
-        )
-
-    def cancel(self, identifier: str) -> ReservationView:
-        agent = self._ready()
+        agent = self._agent
+        wanted = listing.Filter(pool, state, owner, kind, label, host)
         now = agent.party.clock()
-        cancelled = agent.books.transact(lambda ledger: reservations.cancel(ledger, now, identifier))
-        agent.events.tell("reservation-cancelled", f"{identifier} is cancelled", id=identifier)
-        agent.flooder.wake()
-        return reservations.view_of(cancelled, now)
+        return agent.books.read(lambda ledger: listing.page(ledger, now, wanted, after, limit, agent.paused))
+
+    def cancel(self, identifier: str, secret: str | None = None) -> ReservationView:
+        return self._ready().desk.cancel(identifier, secret)
+
+    def cancel_all(self, secret: str, owner: str | None = None) -> Cancelled:
+        return self._ready().desk.cancel_all(secret, owner)
 
     def change(
-        self, identifier: str, *, rate: int | None = None, end: int | str | None = None, patience_ms: int = 5_000
+        self,
+        identifier: str,
+        *,
+        rate: int | None = None,
+        back: int | None = None,
+        end: int | str | None = None,
+        patience_ms: int = 5_000,
+        secret: str | None = None,
     ) -> ReservationView:
+        return self._ready().desk.change(identifier, rate, back, end, patience_ms, secret)
+
+    def refresh(self, host: str | None = None, identifier: str | None = None, secret: str | None = None) -> Refreshed:
+        return self._ready().relocation.refresh(host, identifier, secret)
+
+    # Caps, interfaces, enforcement.
+
+    def caps(self) -> list[CapView]:
+        return self._agent.books.read(oversight.cap_views)
+
+    def set_cap(
+        self, project: str, resource: str, amount: int | None, percent: bool = False, secret: str | None = None
+    ) -> list[CapView]:
         agent = self._ready()
-        if rate is None and end is None:
-            raise BadRequest("give a rate or an end")
-        if isinstance(end, str) and end != "never":
-            raise BadRequest('the end must be UNIX seconds or "never"')
-        new_end = end if isinstance(end, int) else None
-        until = time.monotonic() + min(patience_ms, LONGEST_PATIENCE_MS) / 1000
-        asked: list[str] = []
-        more = True
-        while True:
-            now = agent.party.clock()
-            try:
-                changed = agent.books.transact(
-                    lambda ledger, now=now: reservations.change(  # type: ignore[misc]
-                        ledger, now, identifier, agent.party.params(), rate, new_end, end is None, asked
-                    )
-                )
-                break
-            except Short:
-                if not more:
-                    raise
-                # Once nothing more comes it is tried a last time, and the refusal tells what peers said.
-                more = self._obtain_for(identifier, rate, new_end, end is None, until, asked)
-        agent.events.tell("reservation-changed", f"{identifier} is changed", id=identifier, rate=changed.rate)
-        return reservations.view_of(changed, now)
+        agent.desk.check_admin(secret)
+        if amount is None:
+            agent.books.transact(lambda ledger: caps.remove_cap(ledger, project, resource))
+        else:
+            agent.books.transact(lambda ledger: caps.set_cap(ledger, project, resource, amount, percent))
+        agent.events.tell("cap-changed", f"the cap of {project} is changed", project=project, resource=resource)
+        return self.caps()
 
-    def _obtain_for(
-        self, identifier: str, rate: int | None, end: int | None, keep: bool, until: float, asked: list[str]
-    ) -> bool:
-        """Bring what a change lacks; False if nothing came."""
-        agent = self._agent
-        left = until - time.monotonic()
-        if left <= 0 or not agent.party.active():
-            return False
+    def links(self) -> list[LinkView]:
+        now = self._agent.party.clock()
+        return self._agent.books.read(lambda ledger: oversight.link_views(ledger, now))
 
-        def lacking(ledger: Ledger) -> tuple[str, int, Window] | None:
-            old = reservations.find(ledger, identifier)
-            more = reservations.growth(old, agent.party.clock(), rate or old.rate, old.window.end if keep else end)
-            missing = reservations.needs(ledger, old.pool, *more) if more is not None else []
-            return (old.pool, *missing[0]) if missing else None
+    def pause(self, secret: str | None = None) -> Status:
+        return self._set_paused(True, secret)
 
-        missing = agent.books.read(lacking)
-        if missing is None:
-            return False
-        got = agent.delegator.obtain(*missing, left)
-        asked += got.refusals
-        return got.rate > 0
+    def resume(self, secret: str | None = None) -> Status:
+        return self._set_paused(False, secret)
+
+    def _set_paused(self, paused: bool, secret: str | None) -> Status:
+        agent = self._ready()
+        agent.desk.check_admin(secret)
+        agent.set_paused(paused)
+        return agent.status()
 
     def availability(
         self,
@@ -322,8 +274,3 @@ class Operations:
         if not self._agent.ready:
             raise NotReady(f"the agent is {self._agent.phase}", hint="try again shortly")
         return self._agent
-
-
-def _digest(request: ReservationRequest) -> str:
-    """What makes two requests the same: all of it but the patience."""
-    return hashlib.sha256(repr(replace(request, patience_ms=0)).encode()).hexdigest()[:32]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from asa.books import Books
 from asa.ledger import Ledger
+from asa.lifecycle import LISTED, state_of
 from asa.records import Given, GivenState, Promise, Taken
-from asa.reservations import state_of
 from asa.seeding import ranges
 from asa.steps import Party
 from asa.threads.duty import Duty
 from asa.version import VERSION
-from asa.views import BlockView, Health, PeerView, PoolView, Problem, SeedView, Status, TransferView
+from asa.views import BlockView, CapView, Health, LinkView, PeerView, PoolView, Problem, SeedView, Status, TransferView
 from objectives import Block, InvalidValue, Window
 from objectives.agent import MAX_SEEDS, Announcement, PoolSummary
 from objectives.block import peak
@@ -64,8 +64,22 @@ def _below_zero(ledger: Ledger, pool: str, now: int) -> list[int]:
 
 
 def overbooked(ledger: Ledger, now: int) -> list[str]:
-    """Pools of which more is promised than held at some instant: after a loss of capacity, never by booking."""
-    return [each for each in ledger.accounts if _below_zero(ledger, each, max(now, ledger.floor))]
+    """What more is promised of than there is at some instant: after a loss of capacity, never by booking."""
+    return [each for each in (*ledger.accounts, *ledger.links) if _below_zero(ledger, each, max(now, ledger.floor))]
+
+
+def cap_views(ledger: Ledger) -> list[CapView]:
+    return [CapView(each.project, each.resource, each.amount, each.percent) for _, each in sorted(ledger.caps.items())]
+
+
+def link_views(ledger: Ledger, now: int) -> list[LinkView]:
+    """The directions of interfaces whose capacity is limited."""
+    views = []
+    for name, capacity in sorted(ledger.links.items()):
+        free = ledger.free_links[name]
+        counts = (each.reservations for (_, resource), each in ledger.projects.items() if resource == name)
+        views.append(LinkView(name, capacity, capacity - free.at(now), free.lowest(now, None), sum(counts)))
+    return views
 
 
 def pool_views(party: Party, ledger: Ledger, known: Iterable[str]) -> list[PoolView]:
@@ -217,9 +231,11 @@ def status(agent: Agent) -> Status:
         transfers_in_doubt=doubtful,
         reservations=reservations,
         params_serial=party.params().serial,
+        paused=agent.paused,
+        serves=[str(each) for each in agent.config.flows.serves],
     )
 
 
 def live(ledger: Ledger, now: int) -> int:
-    """How many reservations are pending or active."""
-    return sum(state_of(each, now) in ("pending", "active") for each in ledger.reservations.values())
+    """How many reservations are not over."""
+    return sum(state_of(each, now) in LISTED for each in ledger.reservations.values())

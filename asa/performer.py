@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from socket import IPPROTO_TCP, if_indextoname, if_nametoindex
 from typing import Any, Final, TypeVar
@@ -13,6 +14,7 @@ from asa.events import EventLog
 from asa.peers import Peers
 from asa.steps import (
     Agree,
+    Answer,
     Begin,
     Broken,
     Deny,
@@ -30,13 +32,18 @@ from asa.steps import (
 from grasp import GraspError, IPv4Locator, IPv6Locator, Locator, Negotiation, Objective
 from grasp.arguments import Somewhere
 from grasp.calls import Peer
-from objectives import InvalidValue
-from objectives.resource import answer_from_value
+from objectives import InvalidValue, pact, resource
 
 ANSWER_MS: Final = 10_000
 """Time a peer has to take or leave what it was offered."""
 
 LONGEST_REASON: Final = 200
+
+_ANSWERS: Final[dict[str, Callable[[object], Answer]]] = {
+    resource.NAME: resource.answer_from_value,
+    pact.NAME: pact.answer_from_value,
+}
+
 T = TypeVar("T")
 
 
@@ -64,11 +71,14 @@ def peer_of(text: str) -> Somewhere:
 
 
 class Performer:
-    """Runs conversations, each to its end in the caller's thread."""
+    """Runs conversations, each to its end in the caller's thread. ``resource_name`` and ``pact_name`` are those of the
+    objectives, with the operator's prefix."""
 
-    def __init__(self, asa: grasp.ASA, objective: str, books: Books, peers: Peers, events: EventLog) -> None:
+    def __init__(
+        self, asa: grasp.ASA, resource_name: str, pact_name: str, books: Books, peers: Peers, events: EventLog
+    ) -> None:
         self._asa = asa
-        self._objective = objective
+        self._names = {resource.NAME: resource_name, pact.NAME: pact_name}
         self._books = books
         self._peers = peers
         self._events = events
@@ -96,7 +106,7 @@ class Performer:
         if where is None:
             raise Broken("nobody knows where it is")
         try:
-            wanted = Objective.negotiation(self._objective, step.request.to_value(), dry_run=step.dry)
+            wanted = Objective.negotiation(self._names[step.objective], step.request.to_value(), dry_run=step.dry)
             negotiation = self._asa.negotiate(wanted, peer_of(where), max(1, step.patience_ms))
         except grasp.Declined as error:
             raise Refused(printable(error.reason)) from None
@@ -105,7 +115,7 @@ class Performer:
         if negotiation.agreed:
             return negotiation, None
         try:
-            return negotiation, answer_from_value(negotiation.offer.value)
+            return negotiation, _ANSWERS[step.objective](negotiation.offer.value)
         except InvalidValue as error:
             _drop(negotiation)
             raise Broken(f"its answer makes no sense: {error}") from None

@@ -8,70 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, Generic, TypeVar
 
 from asa.errors import IllegalTransition
+from asa.states import BANDWIDTH as BANDWIDTH
+from asa.states import GIVEN as GIVEN
+from asa.states import LIVING as LIVING
+from asa.states import RESERVATION as RESERVATION
+from asa.states import TAKEN as TAKEN
+from asa.states import TAKING as TAKING
+from asa.states import VERDICT as VERDICT
+from asa.states import WAITING as WAITING
+from asa.states import GivenState as GivenState
+from asa.states import Kind as Kind
+from asa.states import ReservationState as ReservationState
+from asa.states import TakenState as TakenState
+from asa.states import VerdictState as VerdictState
 from objectives import Block, NodeId, Window
+from objectives.reach import Prefix
 
 Key = tuple[str | int | bytes, ...]
-
-
-class GivenState(StrEnum):
-    """A transfer at the giver (design: exactly-once transfer)."""
-
-    ESCROW = "escrow"
-    """The blocks left the pool; whose they are depends on the requester."""
-    CLOSED = "closed"
-    """They are the requester's."""
-    RETURNED = "returned"
-    """They are back in the pool."""
-    FORFEITED = "forfeited"
-    """Back in the pool by an operator's word, the requester never to return."""
-    LAPSED = "lapsed"
-    """Their window has passed, whosever they were."""
-
-
-class TakenState(StrEnum):
-    """A transfer at the requester."""
-
-    ACCEPTED = "accepted"
-    """The blocks are in the pool; the giver may still ask."""
-    CONFIRMED = "confirmed"
-    """The giver has closed it, or the window has passed: nobody will ask."""
-    REFUSED = "refused"
-    """They never were and never will be in the pool."""
-
-
-class ReservationState(StrEnum):
-    BOOKED = "booked"
-    CANCELLED = "cancelled"
-
-
-GIVEN: Final[Mapping[GivenState | None, frozenset[GivenState | None]]] = {
-    None: frozenset({GivenState.ESCROW}),
-    GivenState.ESCROW: frozenset({GivenState.CLOSED, GivenState.RETURNED, GivenState.FORFEITED, GivenState.LAPSED}),
-    GivenState.CLOSED: frozenset({None}),
-    GivenState.RETURNED: frozenset({None}),
-    GivenState.FORFEITED: frozenset({None}),
-    GivenState.LAPSED: frozenset({None}),
-}
-"""The transition table of :class:`Given`; None is no record."""
-
-TAKEN: Final[Mapping[TakenState | None, frozenset[TakenState | None]]] = {
-    None: frozenset({TakenState.ACCEPTED, TakenState.REFUSED}),
-    TakenState.ACCEPTED: frozenset({TakenState.CONFIRMED}),
-    TakenState.CONFIRMED: frozenset({None}),
-    TakenState.REFUSED: frozenset({None}),
-}
-"""The transition table of :class:`Taken`."""
-
-RESERVATION: Final[Mapping[ReservationState | None, frozenset[ReservationState | None]]] = {
-    None: frozenset({ReservationState.BOOKED}),
-    ReservationState.BOOKED: frozenset({ReservationState.BOOKED, ReservationState.CANCELLED, None}),
-    ReservationState.CANCELLED: frozenset({None}),
-}
-"""The transition table of :class:`Reservation`. Booked to booked is a change of rate or end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,25 +104,142 @@ class Promise:
         return (self.txn,)
 
 
+Claim = tuple[str, str]
+"""A resource, and what of a reservation it has to carry: OUT, BACK or BOTH. A resource is a pool by its name, or one
+direction of an interface (``eth0:out``, ``eth0:in``)."""
+
+OUT: Final = "out"
+BACK: Final = "back"
+BOTH: Final = "both"
+
+
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A consumer's: ``rate`` bit/s over a window. ``changed``: when it was last changed or cancelled, UNIX s."""
+    """A consumer's: ``rate`` bit/s over a window. ``changed``: when it was last changed or cancelled, UNIX s.
+
+    The source is the end on this agent's side.
+    """
 
     id: str
     pool: str
+    """The first it takes capacity of; empty if it takes none."""
     rate: int
+    """bit/s from the source to the destination."""
     window: Window
     state: ReservationState
     created: int
     changed: int
     source: str = "any"
+    """As the flow is looked at: names stand for addresses (:mod:`asa.flows`)."""
     destination: str = "any"
     owner: str = ""
-    label: str = ""
+    """The project."""
+    labels: tuple[str, ...] = ()
+    kind: Kind = Kind.ONE_WAY
+    protocol: str = "any"
+    back: int = 0
+    """bit/s from the destination to the source."""
+    traffic: str = "default"
+    """The traffic class, as :mod:`asa.traffic` writes it."""
+    through: tuple[str, ...] = ()
+    """Steering: the middleboxes, in order."""
+    output: str = ""
+    """Mirroring: where the copies go."""
+    names: tuple[str, str] = ("", "")
+    """Source and destination as the consumer wrote them, where that was by name."""
+    claims: tuple[Claim, ...] = ()
+    """What it takes; empty for its rate of its pool."""
+    until: int | None = None
+    """UNIX s: the deadline of a hold."""
+    secret: str = ""
+    """The owner's, hashed (:mod:`asa.credentials`); empty if none is needed."""
+    partner: str = ""
+    """Name#instance of the agent that has the other end; empty if there is none."""
+    why: str = ""
+    """Why it is parked, or how it ended."""
 
     @property
     def key(self) -> Key:
         return (self.id,)
+
+    def demand(self) -> dict[str, int]:
+        """bit/s of each resource, while it takes any."""
+        if not self.claims:
+            return {self.pool: self.rate} if self.pool else {}
+        amounts = {OUT: self.rate, BACK: self.back, BOTH: self.rate + self.back}
+        found: dict[str, int] = {}
+        for resource, way in self.claims:
+            found[resource] = found.get(resource, 0) + amounts[way]
+        return found
+
+
+def is_link(resource: str) -> bool:
+    """Whether a resource is one direction of an interface; else it is a pool."""
+    return ":" in resource
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """What a project may have booked of a resource at any instant: bit/s, or percent of the whole of it.
+
+    ``project`` ``*`` is every one without a cap of its own, ``resource`` ``*`` every resource; 0 bans.
+    """
+
+    project: str
+    resource: str
+    amount: int
+    percent: bool
+
+    @property
+    def key(self) -> Key:
+        return self.project, self.resource
+
+
+@dataclass(frozen=True, slots=True)
+class Pact:
+    """At the agent that was asked for the other end of a reservation: what it becomes if the asking agent decides for
+    it, and what it was before. While it is open the reservation takes the most of both."""
+
+    txn: bytes
+    peer: NodeId
+    before: Reservation | None
+    after: Reservation
+    at: int
+
+    @property
+    def key(self) -> Key:
+        return (self.txn,)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """At the agent that asked for the other end of the reservation ``id``: its decision, which is final."""
+
+    txn: bytes
+    peer: NodeId
+    id: str
+    state: VerdictState
+    at: int
+
+    @property
+    def key(self) -> Key:
+        return (self.txn,)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The agent at the other end of a reservation that is over here has yet to be told so."""
+
+    id: str
+    peer: NodeId
+    why: str
+    at: int
+    end: int | None
+    """UNIX s: the end of its window, from when on nobody needs to know; None: for ever."""
+
+    @property
+    def key(self) -> Key:
+        return self.id, str(self.peer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,19 +270,20 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A peer there were dealings with, and where it was last (``[address]:port``)."""
+    """A peer there were dealings with, where it was last (``[address]:port``), and which prefixes it said it serves."""
 
     node: NodeId
     locator: str
     seen: int
+    serves: tuple[Prefix, ...] = ()
 
     @property
     def key(self) -> Key:
         return (str(self.node),)
 
 
-Record = Seed | Held | Given | Taken | Promise | Reservation | Once | Fact | Contact
-KINDS: Final = (Seed, Held, Given, Taken, Promise, Reservation, Once, Fact, Contact)
+Record = Seed | Held | Given | Taken | Promise | Reservation | Once | Fact | Contact | Cap | Pact | Verdict | Notice
+KINDS: Final = (Seed, Held, Given, Taken, Promise, Reservation, Once, Fact, Contact, Cap, Pact, Verdict, Notice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +324,7 @@ _TABLES: Final[Mapping[type, Mapping[object, frozenset[object]]]] = {
     Given: GIVEN,  # type: ignore[dict-item]
     Taken: TAKEN,  # type: ignore[dict-item]
     Reservation: RESERVATION,  # type: ignore[dict-item]
+    Verdict: VERDICT,  # type: ignore[dict-item]
 }
 
 T = TypeVar("T")

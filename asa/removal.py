@@ -8,7 +8,8 @@ from asa import audit, oversight
 from asa.asking import confirm, hand_over
 from asa.errors import AsaError, Conflict
 from asa.ledger import Ledger
-from asa.records import TakenState
+from asa.pairing import confirm_verdicts
+from asa.records import TakenState, VerdictState
 from asa.steps import Broken, Refused
 from objectives import Block, NodeId, Window
 from objectives.resource import MAX_TXNS
@@ -30,7 +31,7 @@ def hand_everything_over(agent: Agent) -> dict[str, Any]:
     moved = 0
     for pool in agent.books.read(lambda ledger: list(ledger.accounts)):
         moved += _empty(agent, pool)
-    _forget_taken(agent)
+    _forget_decided(agent)
     left = agent.books.read(_left)
     if left:
         raise Conflict(
@@ -89,22 +90,27 @@ def _living(ledger: Ledger, pool: str) -> list[Block]:
     return [each for each in parts if each is not None]
 
 
-def _forget_taken(agent: Agent) -> None:
-    """Have givers confirm what was taken from them: nobody can answer for it later."""
+def _forget_decided(agent: Agent) -> None:
+    """Have peers confirm what was taken from them, or decided about with them: nobody can answer for it later."""
     taken: dict[NodeId, list[bytes]] = {}
+    decided: dict[NodeId, list[bytes]] = {}
 
     def look(ledger: Ledger) -> None:
         for each in ledger.taken.values():
             if each.state is TakenState.ACCEPTED:
                 taken.setdefault(each.peer, []).append(each.txn)
+        for verdict in ledger.verdicts.values():
+            if verdict.state is VerdictState.ACCEPTED:
+                decided.setdefault(verdict.peer, []).append(verdict.txn)
 
     agent.books.read(look)
-    for giver, txns in taken.items():
-        for index in range(0, len(txns), MAX_TXNS):
-            try:
-                agent.performer.run(confirm(agent.party, giver, txns[index : index + MAX_TXNS]))
-            except (Refused, Broken, AsaError):
-                break
+    for conversation, txns_of in (confirm, taken), (confirm_verdicts, decided):
+        for peer, txns in txns_of.items():
+            for index in range(0, len(txns), MAX_TXNS):
+                try:
+                    agent.performer.run(conversation(agent.party, peer, txns[index : index + MAX_TXNS]))
+                except (Refused, Broken, AsaError):
+                    break
 
 
 def _left(ledger: Ledger) -> list[str]:
@@ -114,6 +120,13 @@ def _left(ledger: Ledger) -> list[str]:
         if not account.seeds and (living := _living(ledger, pool))
     ]
     left += [f"a transfer in doubt to {each.peer}" for each in ledger.escrows.values()]
+    left += [f"what {each.peer} decides about {each.after.id}" for each in ledger.pacts.values()]
+    left += [f"{each.peer} has yet to be told that {each.id} is over" for each in ledger.notices.values()]
+    left += [
+        f"{each.peer} may ask what was decided about {each.id}"
+        for each in ledger.verdicts.values()
+        if each.state is VerdictState.ACCEPTED
+    ]
     open_ = sum(each.state is TakenState.ACCEPTED for each in ledger.taken.values())
     if open_:
         left.append(f"{open_} transfers whose givers have not confirmed that they are closed")

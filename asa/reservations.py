@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Final, Literal
+from dataclasses import replace
+from itertools import islice
+from typing import Final
 
-from asa.errors import BadRequest, BadWindow, Conflict, Ended, KeyReused, Short, UnknownPool, UnknownReservation
+from asa import caps
+from asa.caps import Whole, seeded_here
+from asa.errors import (
+    BadRequest,
+    BadWindow,
+    Conflict,
+    Duplicate,
+    Ended,
+    Forbidden,
+    KeyReused,
+    UnknownPool,
+    UnknownReservation,
+)
 from asa.ledger import Ledger
-from asa.records import Change, Once, Plan, Reservation, ReservationState, made
-from asa.views import Offer, Page, Refusal, ReservationView, Shortage
-from objectives import InvalidValue, Window
+from asa.lifecycle import State, over, state_of
+from asa.records import (
+    TAKING,
+    Change,
+    Kind,
+    Notice,
+    Once,
+    Plan,
+    Reservation,
+    ReservationState,
+    is_link,
+    made,
+)
+from asa.shortage import NOTHING, Said, needs, short
+from objectives import InvalidValue, NodeId, Window, node_from_text
 from objectives.block import before, earlier
 from objectives.fields import MAX_RATE, check_name
 from objectives.params import Params
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
-KEY_S: Final = 86_400
-"""An idempotency key is remembered this long."""
-
-SHORTAGES: Final = 16
-"""Windows named in one refusal."""
-
-FEW: Final = 6
-"""Windows obtained one by one for one reservation."""
-
-PIECES: Final = 64
-"""Changes looked at within one window that falls short."""
-
-State = Literal["pending", "active", "ended", "cancelled"]
+LONGEST_WHY: Final = 200
+"""Characters of why something ended or is parked."""
 
 
 def identifier(now_ms: int, chance: int) -> str:
@@ -83,18 +95,146 @@ def repeated(ledger: Ledger, key: str | None, digest: str) -> Reservation | None
     return ledger.reservations.get(once.reservation)
 
 
-def book(ledger: Ledger, now: int, wanted: Reservation, key: str | None = None, digest: str = "") -> Plan[Reservation]:
-    """Admit a reservation if it fits at every instant. Raises Short, explained, or KeyReused."""
+def check_kind(wanted: Reservation) -> None:
+    """Whether its rates are those of its kind. Raises BadRequest."""
+    rates = {"rate": wanted.rate, "back": wanted.back}
+    needed = {Kind.TWO_WAY: {"rate", "back"}, Kind.ONE_WAY: {"rate"}}.get(wanted.kind, set())
+    for name, value in rates.items():
+        if name in needed:
+            check_rate(value)
+        elif value != 0:
+            raise BadRequest(f"{wanted.kind} has no {name}", hint=f"leave {name} out, or ask for another kind")
+
+
+def admit(
+    ledger: Ledger,
+    now: int,
+    wanted: Reservation,
+    whole: Whole = seeded_here,
+    old: Reservation | None = None,
+    said: Said = NOTHING,
+) -> None:
+    """Whether a reservation fits at every instant, with the capacity of ``old`` if it takes its place.
+
+    Raises Duplicate, OverCap, LinkShort, Short.
+    """
+    duplicate = ledger.duplicate(replace(wanted, window=wanted.window.overlap(Window(now, None)) or wanted.window))
+    if duplicate is not None:
+        raise Duplicate(
+            f"{duplicate.id} is for the same flow in an overlapping window",
+            hint="change or cancel it, or name another flow",
+            details={"id": duplicate.id},
+        )
+    if old is None and not wanted.demand():
+        caps.check_banned(ledger, wanted)
+    pieces = growth(old, now, wanted)
+    for window, amounts in pieces:
+        caps.check(ledger, wanted.owner, amounts, window, whole, extra=old is not None)
+    # What it takes nothing of does not stand in its way, however much of that is booked.
+    taken = [(window, {each: amount for each, amount in amounts.items() if amount}) for window, amounts in pieces]
+    every = [(window, amounts, each) for window, amounts in taken for each in amounts]
+    # Links first: what no peer can change.
+    for window, amounts, resource in sorted(every, key=lambda each: not is_link(each[2])):
+        if ledger.free(resource, window) < amounts[resource]:
+            raise short(ledger, wanted, resource, amounts, window, said, _has(old, resource, window))
+
+
+def _has(old: Reservation | None, resource: str, window: Window) -> int:
+    """What it has already over a window counts in what would fit."""
+    if old is None or old.state not in TAKING or not old.window.covers(window):
+        return 0
+    return old.demand().get(resource, 0)
+
+
+def growth(old: Reservation | None, now: int, wanted: Reservation) -> list[tuple[Window, dict[str, int]]]:
+    """Where ``wanted`` takes more than ``old`` does, and how much of each resource; both begin at once."""
+    amounts = wanted.demand()
+    if old is None or old.state not in TAKING:
+        # Of seconds that passed while peers were asked nothing can be had any more, and nothing is needed.
+        return [(wanted.window.overlap(Window(now, None)) or wanted.window, amounts)]
+    start = max(now, wanted.window.start)
+    pieces: list[tuple[Window, dict[str, int]]] = []
+    common_end = earlier(old.window.end, wanted.window.end)
+    if common_end is None or start < common_end:
+        had = old.demand()
+        more = {each: amount - had.get(each, 0) for each, amount in amounts.items() if amount > had.get(each, 0)}
+        pieces.append((Window(start, common_end), more))
+    if old.window.end is not None and before(old.window.end, wanted.window.end):
+        pieces.append((Window(max(start, old.window.end), wanted.window.end), amounts))
+    return [(piece, more) for piece, more in pieces if more]
+
+
+def lacking(ledger: Ledger, now: int, wanted: Reservation) -> list[tuple[str, int, Window]]:
+    """What has to be obtained of pools before a reservation fits, instead of what it is now if it is there: pool,
+    bit/s, window; of what is left of its own. In order of time."""
+    start = max(now, wanted.window.start)
+    if wanted.window.end is not None and wanted.window.end <= start:
+        return []
+    pieces = growth(ledger.reservations.get(wanted.id), now, replace(wanted, window=Window(start, wanted.window.end)))
+    return [each for window, amounts in pieces for each in needs(ledger, amounts, window)]
+
+
+def book(
+    ledger: Ledger,
+    now: int,
+    wanted: Reservation,
+    key: str | None = None,
+    digest: str = "",
+    whole: Whole = seeded_here,
+    said: Said = NOTHING,
+) -> Plan[Reservation]:
+    """Admit a reservation if it fits at every instant. Raises what :func:`admit` does, KeyReused, Conflict."""
     earlier_one = repeated(ledger, key, digest)
     if earlier_one is not None:
         return Plan((), earlier_one)
-    if ledger.free(wanted.pool, wanted.window) < wanted.rate:
-        raise short(ledger, wanted.pool, wanted.rate, wanted.window)
     if wanted.id in ledger.reservations:
         raise Conflict(f"the id {wanted.id} is taken")
+    admit(ledger, now, wanted, whole, said=said)
+    return _made(ledger, now, wanted, key, digest)
+
+
+def _made(ledger: Ledger, now: int, wanted: Reservation, key: str | None, digest: str) -> Plan[Reservation]:
     stale = ledger.onces.get(key) if key is not None else None
     once = (Change(stale, Once(key, digest, wanted.id, now)),) if key is not None else ()
     return Plan((*made(wanted), *once), wanted)
+
+
+def park(
+    ledger: Ledger, now: int, wanted: Reservation, why: str, key: str | None = None, digest: str = ""
+) -> Plan[Reservation]:
+    """Keep what cannot be placed now, to be tried again. Raises Duplicate, KeyReused, Conflict."""
+    earlier_one = repeated(ledger, key, digest)
+    if earlier_one is not None:
+        return Plan((), earlier_one)
+    if wanted.id in ledger.reservations:
+        raise Conflict(f"the id {wanted.id} is taken")
+    parked = replace(wanted, state=ReservationState.PARKED, why=why[:LONGEST_WHY], claims=(), until=None)
+    admit(ledger, now, _placeless(parked))
+    return _made(ledger, now, parked, key, digest)
+
+
+def _placeless(parked: Reservation) -> Reservation:
+    """What of it has to be admitted."""
+    return replace(parked, pool="", claims=(), rate=0, back=0)
+
+
+def unpark(
+    ledger: Ledger,
+    now: int,
+    parked: Reservation,
+    placed: Reservation,
+    whole: Whole = seeded_here,
+    said: Said = NOTHING,
+) -> Plan[Reservation]:
+    """Book what was ``parked``, as it is placed now. Raises what :func:`admit` does, Ended, UnknownReservation,
+    Conflict."""
+    old = find(ledger, placed.id)
+    if old.state is not ReservationState.PARKED or old.window.passed(now):
+        raise Ended(f"{old.id} is not parked any more")
+    check_same(old, parked)
+    new = replace(placed, state=ReservationState.BOOKED, why="", changed=now)
+    admit(ledger, now, new, whole, said=said)
+    return Plan((Change(old, new),), new)
 
 
 def find(ledger: Ledger, identifier: str) -> Reservation:
@@ -107,225 +247,135 @@ def find(ledger: Ledger, identifier: str) -> Reservation:
     return found
 
 
-def cancel(ledger: Ledger, now: int, identifier: str) -> Plan[Reservation]:
-    """Free its capacity from now on. Raises Ended, UnknownReservation; a cancelled one stays cancelled."""
+Opened = frozenset[str] | None
+"""The hashes of secrets whoever asks has shown to know; None is the administrator, to whom everything is open."""
+
+
+def check_opened(reservation: Reservation, opened: Opened) -> None:
+    """Raises Forbidden."""
+    if reservation.secret and opened is not None and reservation.secret not in opened:
+        raise Forbidden(
+            f"{reservation.id} is changed with its owner's secret only", hint="--secret-file, or the administrator's"
+        )
+
+
+def check_same(found: Reservation, expected: Reservation) -> None:
+    """Raises Conflict if it is not what it was when somebody began to change it."""
+    if found != expected:
+        raise Conflict(f"{found.id} was changed meanwhile", hint="try again")
+
+
+def check_running(reservation: Reservation, now: int) -> None:
+    """Raises Ended."""
+    if over(reservation, now):
+        raise Ended(f"the reservation is {state_of(reservation, now)} and cannot be changed")
+
+
+def cancel(
+    ledger: Ledger, now: int, identifier: str, opened: Opened = None, why: str = "cancelled"
+) -> Plan[Reservation]:
+    """Free its capacity from now on. Raises Ended, UnknownReservation, Forbidden; a cancelled one stays cancelled.
+
+    The agent at the other end, if there is one, has yet to be told.
+    """
     old = find(ledger, identifier)
+    check_opened(old, opened)
     if old.state is ReservationState.CANCELLED:
         return Plan((), old)
-    if old.window.passed(now):
-        raise Ended(f"the reservation ended at {old.window.end}")
-    new = _with(old, now, state=ReservationState.CANCELLED)
+    if state_of(old, now) is State.ENDED:
+        raise Ended("the reservation has ended and cannot be cancelled")
+    new = replace(old, state=ReservationState.CANCELLED, why=why[:LONGEST_WHY], changed=now)
+    return Plan((Change(old, new), *told_off(ledger, now, old, new.why)), new)
+
+
+def moved(ledger: Ledger, now: int, located: Reservation, node: NodeId) -> Plan[Reservation]:
+    """End here what ``node`` has taken over under the same id; ``located``: with its ends where they are now.
+
+    Raises Ended, UnknownReservation.
+    """
+    old = find(ledger, located.id)
+    check_running(old, now)
+    new = replace(
+        old,
+        source=located.source,
+        destination=located.destination,
+        state=ReservationState.CANCELLED,
+        partner=str(node),
+        why=f"moved to {node.name}"[:LONGEST_WHY],
+        changed=now,
+    )
     return Plan((Change(old, new),), new)
 
 
-def change(
-    ledger: Ledger,
-    now: int,
-    identifier: str,
-    params: Params,
-    rate: int | None,
-    end: int | None,
-    keep_end: bool,
-    peers_asked: Sequence[str] = (),
-) -> Plan[Reservation]:
-    """Resize, extend or shorten, as a whole or not at all. Raises Short, Ended, BadWindow, UnknownReservation."""
-    old = find(ledger, identifier)
-    if old.state is ReservationState.CANCELLED or old.window.passed(now):
-        raise Ended(f"the reservation is {state_of(old, now)} and cannot be changed")
-    new_rate = old.rate if rate is None else rate
-    check_rate(new_rate)
-    new_end = old.window.end if keep_end else end
-    if not keep_end:
-        window_of(now, old.window.start, end, params)
-    window = Window(old.window.start, new_end)
-    for piece, more in _growth(old, now, new_rate, window):
-        if ledger.free(old.pool, piece) < more:
-            # More of the same time, or more time of the same: what it has already counts in what would fit.
-            same_time = before(piece.start, old.window.end) if old.window.end is not None else True
-            raise short(ledger, old.pool, more, piece, peers_asked, has=old.rate if same_time else 0)
-    new = _with(old, now, rate=new_rate, window=window)
-    return Plan((Change(old, new),) if new != old else (), new)
+def told_off(ledger: Ledger, now: int, old: Reservation, why: str) -> tuple[Change, ...]:
+    """The agent that has the other end is to be told that it is over here."""
+    if not old.partner or (old.id, old.partner) in ledger.notices:
+        return ()
+    return made(Notice(old.id, node_from_text(old.partner), why, now, old.window.end))
 
 
-def growth(old: Reservation, now: int, rate: int, end: int | None) -> tuple[int, Window] | None:
-    """The most that a change needs beyond what is booked, over the hull of where it does; None if nothing."""
-    pieces = [(more, piece) for piece, more in _growth(old, now, rate, Window(old.window.start, end))]
-    if not pieces:
-        return None
-    last = None if any(piece.end is None for _, piece in pieces) else max(piece.end or 0 for _, piece in pieces)
-    return max(more for more, _ in pieces), Window(min(piece.start for _, piece in pieces), last)
+def mine(ledger: Ledger, opened: Opened, owner: str | None, now: int, most: int) -> list[str]:
+    """The ids of what can be cancelled of all that ``opened`` opens, ``most`` at a time; ``owner``: only of this one.
 
-
-def _growth(old: Reservation, now: int, rate: int, window: Window) -> list[tuple[Window, int]]:
-    """Where a change needs more than is booked, and how much."""
-    start = max(now, window.start)
-    pieces: list[tuple[Window, int]] = []
-    common_end = earlier(old.window.end, window.end)
-    if common_end is None or start < common_end:
-        pieces.append((Window(start, common_end), rate - old.rate))
-    if old.window.end is not None and before(old.window.end, window.end):
-        pieces.append((Window(max(start, old.window.end), window.end), rate))
-    return [(piece, more) for piece, more in pieces if more > 0]
-
-
-def state_of(reservation: Reservation, now: int) -> State:
-    if reservation.state is ReservationState.CANCELLED:
-        return "cancelled"
-    if reservation.window.passed(now):
-        return "ended"
-    return "active" if reservation.window.start <= now else "pending"
-
-
-def view_of(reservation: Reservation, now: int) -> ReservationView:
-    state = state_of(reservation, now)
-    window = reservation.window
-    remaining: int | None = 0
-    if state == "pending":
-        remaining = window.start - now
-    elif state == "active":
-        remaining = None if window.end is None else window.end - now
-    return ReservationView(
-        reservation.id, reservation.pool, reservation.rate, window.start, window.end, state, reservation.source,
-        reservation.destination, reservation.owner, reservation.label, reservation.created, remaining,
-    )  # fmt: skip
-
-
-def page(
-    ledger: Ledger,
-    now: int,
-    *,
-    pool: str | None = None,
-    state: str | None = None,
-    owner: str | None = None,
-    after: str | None = None,
-    limit: int = 100,
-) -> Page:
-    """Reservations in order of id; without ``state`` those pending and active, with ``all`` every one."""
-    states = {"pending", "active"} if state is None else {state}
-
-    def wanted(each: Reservation) -> bool:
-        return (
-            (pool is None or each.pool == pool)
-            and (owner is None or each.owner == owner)
-            and (state == "all" or state_of(each, now) in states)
-        )
-
-    total = sum(map(wanted, ledger.reservations.values()))
-    found: list[ReservationView] = []
-    more = False
-    for index in range(bisect_right(ledger.order, after or ""), len(ledger.order)):
-        each = ledger.reservations[ledger.order[index]]
-        if not wanted(each):
-            continue
-        if len(found) == limit:
-            more = True
-            break
-        found.append(view_of(each, now))
-    return Page(found, total, found[-1].id if more else None)
-
-
-def short(
-    ledger: Ledger,
-    pool: str,
-    rate: int,
-    window: Window,
-    peers_asked: Sequence[str] = (),
-    could: int = 0,
-    has: int = 0,
-) -> Short:
-    """The refusal of a rate over a window: where it falls short, by how much, and what would fit instead.
-
-    ``could``: bit/s peers said they would add. ``has``: what a reservation to be changed has already.
+    Of the administrator, whom everything is open to, only what an owner is named of.
     """
-    account = ledger.account(pool)
-    start = max(window.start, ledger.floor)
-    gaps = shortages(ledger, pool, rate, window, SHORTAGES)
-    free = max(0, account.free.lowest(start, window.end)) + could
-    lower = max(has + 1, _readable(has + free)) if 0 < free < rate else 0
-    duration = None if window.end is None else window.end - window.start
-    later = account.free.earliest(rate, duration, start) if not has else None
-    shorter = gaps[0].start if gaps and gaps[0].start > start else None
-    refusal = Refusal(
-        shortages=gaps,
-        lower_rate=Offer(lower, window.start, window.end) if lower else None,
-        later_start=Offer(rate, later, None if duration is None else later + duration) if later is not None else None,
-        shorter=Offer(has + rate, window.start, shorter) if shorter is not None else None,
-        peers_asked=list({each.partition(":")[0]: each for each in peers_asked}.values()),
-    )
-    missing = max((each.missing for each in gaps), default=0)
-    windows = "1 window" if len(gaps) == 1 else f"{len(gaps)} windows{' or more' if len(gaps) == SHORTAGES else ''}"
-    return Short(
-        f"{pool}: {missing} bit/s of {rate} are missing at worst, in {windows}, first at"
-        f" {gaps[0].start if gaps else start}",
-        hint="see details for what would fit",
-        details=asdict(refusal),
-    )
+    if opened is None:
+        found = [each.id for each in ledger.reservations.values() if owner is not None and each.owner == owner]
+    else:
+        found = [each for secret in opened for each in ledger.secrets.get(secret, ())]
+    known = (ledger.reservations[each] for each in sorted(found))
+    some = (each.id for each in known if owner in (None, each.owner) and not over(each, now))
+    return list(islice(some, most))
 
 
-def _readable(rate: int) -> int:
-    """Rounded down to four significant digits."""
-    step: int = 10 ** max(0, len(str(rate)) - 4)
-    return rate // step * step
+def confirm(ledger: Ledger, now: int, identifier: str, opened: Opened = None) -> Plan[Reservation]:
+    """Book what is held. Raises Ended, UnknownReservation, Forbidden, Conflict; what is booked stays so."""
+    old = find(ledger, identifier)
+    check_opened(old, opened)
+    check_running(old, now)
+    if old.state is ReservationState.BOOKED:
+        return Plan((), old)
+    if old.state is not ReservationState.HELD:
+        raise Conflict(f"{identifier} is {state_of(old, now)}, not held")
+    new = replace(old, state=ReservationState.BOOKED, until=None, changed=now)
+    return Plan((Change(old, new),), new)
 
 
-def shortages(ledger: Ledger, pool: str, rate: int, window: Window, most: int) -> list[Shortage]:
-    """Where a rate falls short, in order of time: windows of one shortage each. If there are more than ``most``,
-    neighbours are drawn together, at their worst, and the last stands for all that follow."""
-    start = max(window.start, ledger.floor)
-    free = ledger.account(pool).free
-    gaps = free.shortfalls(rate, start, window.end, most + 1)
-    rest: list[Shortage] = []
-    if len(gaps) > most:
-        last = gaps[most - 1].start
-        rest = [Shortage(last, window.end, rate - free.lowest(last, window.end))]
-        gaps = gaps[: most - 1]
-    pieces: list[Shortage] = []
-    for gap in gaps:
-        steps = free.steps(gap.start, gap.end, PIECES)
-        levels = [rate - level for _, level in steps]
-        ends = [time for time, _ in steps[1:]] + [gap.end]
-        if len(steps) == PIECES:
-            # There may be more of them: the last stands for the rest.
-            levels[-1] = gap.missing
-        for (time, _), end, missing in zip(steps, ends, levels, strict=True):
-            if pieces and pieces[-1].end == time and pieces[-1].missing == missing:
-                pieces[-1] = Shortage(pieces[-1].start, end, missing)
-            else:
-                pieces.append(Shortage(time, end, missing))
-    pieces += rest
-    while len(pieces) > most:
-        # The two neighbours that differ least become one.
-        at = min(range(len(pieces) - 1), key=lambda i: abs(pieces[i].missing - pieces[i + 1].missing))
-        one, other = pieces[at], pieces.pop(at + 1)
-        pieces[at] = Shortage(one.start, other.end, max(one.missing, other.missing))
-    return pieces
-
-
-def needs(ledger: Ledger, pool: str, rate: int, window: Window) -> list[tuple[int, Window]]:
-    """What has to be obtained so that a rate fits, in order of time: bit/s over a window, FEW at most."""
-    return [(each.missing, Window(each.start, each.end)) for each in shortages(ledger, pool, rate, window, FEW)]
-
-
-def elapsed(ledger: Ledger, now: int, params: Params, most: int = 512) -> Plan[None]:
-    """The garbage collector's: reservations nobody may look at any more, and idempotency keys."""
-    changes: list[Change] = []
-    for reservation in ledger.reservations.values():
-        over = reservation.changed if reservation.state is ReservationState.CANCELLED else reservation.window.end
-        if over is not None and over + params["history"] <= now and over <= ledger.floor:
-            changes.append(Change(reservation, None))
-            if len(changes) >= most:
-                break
-    changes += [Change(each, None) for each in ledger.onces.values() if each.at + KEY_S <= now]
-    return Plan(tuple(changes[:most]), None)
-
-
-def _with(
+def changed(
     old: Reservation,
     now: int,
-    *,
-    state: ReservationState | None = None,
+    params: Params,
     rate: int | None = None,
-    window: Window | None = None,
+    back: int | None = None,
+    end: int | None = None,
+    keep_end: bool = True,
 ) -> Reservation:
-    new = replace(old, state=state or old.state, rate=rate or old.rate, window=window or old.window)
+    """What a reservation becomes by a change of its rates or end. Raises Ended, BadRequest, BadWindow, Conflict."""
+    check_running(old, now)
+    if old.state is ReservationState.PREPARED:
+        raise Conflict(f"{old.id} waits for the agent at its other end", hint="try again in a moment")
+    if not keep_end:
+        window_of(now, old.window.start, end, params)
+    new = replace(
+        old,
+        rate=old.rate if rate is None else rate,
+        back=old.back if back is None else back,
+        window=Window(old.window.start, old.window.end if keep_end else end),
+    )
+    check_kind(new)
     return replace(new, changed=now) if new != old else old
+
+
+def exchange(
+    ledger: Ledger, now: int, new: Reservation, whole: Whole = seeded_here, said: Said = NOTHING
+) -> Plan[Reservation]:
+    """Put a changed or newly placed reservation in the place of what it was, as a whole or not at all.
+
+    Raises what :func:`admit` does, Ended, UnknownReservation.
+    """
+    old = find(ledger, new.id)
+    check_running(old, now)
+    if old == new:
+        return Plan((), old)
+    admit(ledger, now, _placeless(new) if new.state is ReservationState.PARKED else new, whole, old, said)
+    return Plan((Change(old, new),), new)

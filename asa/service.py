@@ -12,14 +12,18 @@ from typing import Any, Protocol
 from asa.views import (
     Audit,
     Availability,
+    Cancelled,
+    CapView,
     Event,
     Events,
     Health,
+    LinkView,
     Page,
     ParamsView,
     PeerView,
     PoolDetail,
     PoolView,
+    Refreshed,
     ReservationRequest,
     ReservationView,
     Status,
@@ -28,10 +32,24 @@ from asa.views import (
 
 
 class Service(Protocol):
-    def reserve(self, request: ReservationRequest, key: str | None = None) -> ReservationView:
+    def reserve(
+        self, request: ReservationRequest, key: str | None = None, secret: str | None = None
+    ) -> ReservationView:
         """Admit a reservation, asking peers within the patience. With a ``key`` the same request is done once.
 
-        Raises Short (with a Refusal), BadRequest, BadWindow, UnknownPool, KeyReused, Busy, NotReady, StoreFailed.
+        With a ``secret`` only who knows it, or the administrator, may change or cancel it. Of two-way bandwidth the
+        agent that serves the far end is asked for its part: both are booked, or none.
+
+        Raises Short and LinkShort (with a Refusal), OverCap, Duplicate, Elsewhere, RefusedThere, Unreachable,
+        BadRequest, BadWindow, UnknownPool, UnknownHost, UnknownClass, InvalidFlow, KeyReused, Busy, NotReady,
+        StoreFailed.
+        """
+        ...
+
+    def confirm(self, identifier: str, secret: str | None = None, patience_ms: int = 5_000) -> ReservationView:
+        """Book what is held, at both ends.
+
+        Raises UnknownReservation, Ended, Conflict, Forbidden, RefusedThere, Unreachable, Busy, NotReady, StoreFailed.
         """
         ...
 
@@ -45,26 +63,73 @@ class Service(Protocol):
         pool: str | None = None,
         state: str | None = None,
         owner: str | None = None,
+        kind: str | None = None,
+        label: str | None = None,
+        host: str | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> Page:
-        """Without ``state`` those pending and active; ``all`` for ended ones too. Of an unknown pool there are none."""
+        """Without ``state`` those that are not over; ``all`` for every one. ``host``: an end, as given or resolved."""
         ...
 
-    def cancel(self, identifier: str) -> ReservationView:
-        """Free its capacity from now on. One that is cancelled already is returned as it is.
+    def cancel(self, identifier: str, secret: str | None = None) -> ReservationView:
+        """Free its capacity from now on, and have the other end freed. One that is cancelled is returned as it is.
 
-        Raises UnknownReservation, Ended, NotReady, StoreFailed.
+        Raises UnknownReservation, Ended, Forbidden, NotReady, StoreFailed.
+        """
+        ...
+
+    def cancel_all(self, secret: str, owner: str | None = None) -> Cancelled:
+        """Cancel all that ``secret`` opens, of one ``owner`` or of all; the administrator has to name an owner.
+
+        Raises BadRequest, NotReady, StoreFailed, after which some may be cancelled and some not.
         """
         ...
 
     def change(
-        self, identifier: str, *, rate: int | None = None, end: int | str | None = None, patience_ms: int = 5_000
+        self,
+        identifier: str,
+        *,
+        rate: int | None = None,
+        back: int | None = None,
+        end: int | str | None = None,
+        patience_ms: int = 5_000,
+        secret: str | None = None,
     ) -> ReservationView:
-        """Resize and extend or shorten, at once or not at all. ``end``: None leaves it, ``"never"`` for ever.
+        """Resize and extend or shorten, at both ends, at once or not at all. ``end``: ``"never"`` for ever.
 
-        Raises Short (with a Refusal), BadRequest, BadWindow, UnknownReservation, Ended, Busy, NotReady, StoreFailed.
+        Raises Short and LinkShort (with a Refusal), OverCap, Duplicate, RefusedThere, Unreachable, BadRequest,
+        BadWindow, UnknownReservation, Ended, Conflict, Forbidden, Busy, NotReady, StoreFailed.
         """
+        ...
+
+    def refresh(self, host: str | None = None, identifier: str | None = None, secret: str | None = None) -> Refreshed:
+        """Place reservations anew whose ends may have moved: one, or all that name a host. What cannot be placed anew
+        stays as it was. Raises UnknownReservation, BadRequest, Forbidden, NotReady, StoreFailed."""
+        ...
+
+    def caps(self) -> list[CapView]: ...
+
+    def set_cap(
+        self, project: str, resource: str, amount: int | None, percent: bool = False, secret: str | None = None
+    ) -> list[CapView]:
+        """Set a cap, or with None remove it; what is booked above it stays. Returns all.
+
+        Raises BadRequest, NotFound, Forbidden, NotReady, StoreFailed.
+        """
+        ...
+
+    def links(self) -> list[LinkView]: ...
+
+    def pause(self, secret: str | None = None) -> Status:
+        """Enforce nothing on this node until it is resumed, also over restarts; bookings stay, new ones are taken.
+
+        Raises Forbidden, NotReady, StoreFailed.
+        """
+        ...
+
+    def resume(self, secret: str | None = None) -> Status:
+        """Raises Forbidden, NotReady, StoreFailed."""
         ...
 
     def availability(

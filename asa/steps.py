@@ -16,9 +16,12 @@ from typing import Any, TypeVar
 from asa.ledger import Ledger
 from asa.peers import Peers
 from asa.records import Plan
-from objectives import NodeId
+from objectives import NodeId, pact, resource
 from objectives.params import Params
-from objectives.resource import TXN_LENGTH, Answer, Request
+from objectives.resource import TXN_LENGTH
+
+Request = resource.Request | pact.Request
+Answer = resource.Answer | pact.Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Begin:
     request: Request
     dry: bool = False
     patience_ms: int = 10_000
+    objective: str = resource.NAME
+    """What the request is about, without the operator's prefix: some requests are of more than one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,7 @@ class Party:
     params: Callable[[], Params]
     active: Callable[[], bool] = lambda: True
     talking: set[bytes] = field(default_factory=set)
-    """Transfers given whose session is running; an escrow of any other is in doubt."""
+    """Transfers given and pacts whose session is running; an escrow or a pact of any other is in doubt."""
 
     def txn(self) -> bytes:
         return self.rng.randbytes(TXN_LENGTH)

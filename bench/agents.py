@@ -19,15 +19,22 @@ READY_S: Final = 60.0
 
 
 def agent_on(
-    host: Host, device: str, name: str, mode: str, directory: Path, seeds: Mapping[str, int] | None = None
+    host: Host,
+    device: str,
+    name: str,
+    mode: str,
+    directory: Path,
+    seeds: Mapping[str, int] | None = None,
+    more: str = "",
 ) -> Agent:
-    """An agent that can be started on a host, with its files in ``directory``; ``seeds``: bit/s by pool."""
+    """An agent that can be started on a host, with its files in ``directory``; ``seeds``: bit/s by pool; ``more``:
+    further sections of its configuration."""
 
     def launch(argv: Sequence[str], output: IO[bytes]) -> Process:
         return host.popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
 
     address = next(map(IPv6Address, host.addresses(device)), None)
-    return Agent(name, mode, Place((device,), address, False, launch), directory, seeds or {})
+    return Agent(name, mode, Place((device,), address, False, launch), directory, seeds or {}, more)
 
 
 @contextmanager

@@ -31,10 +31,12 @@ REQUEST = (
 class Nothing:
     """Admits every reservation and remembers none."""
 
-    def reserve(self, request: ReservationRequest, key: str | None = None) -> ReservationView:
+    def reserve(
+        self, request: ReservationRequest, key: str | None = None, secret: str | None = None
+    ) -> ReservationView:
         return ReservationView(
             "r1", request.pool, request.rate, NOW, request.end, "active", request.source, request.destination,
-            request.owner, request.label, NOW, 3600,
+            request.owner, request.labels, NOW, 3600,
         )  # fmt: skip
 
     def __getattr__(self, name: str) -> Any:

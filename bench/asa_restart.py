@@ -44,7 +44,7 @@ def records(now: int) -> Iterator[Record]:
         window = Window(start, start + chance.randint(60, DAY))
         yield Reservation(
             identifier(now * 1000 + number, chance.getrandbits(25)), POOL, chance.randint(1, 100) * 10**6, window,
-            ReservationState.BOOKED, now, now, "10.0.0.1", "10.1.0.0/16", "alice", "backup",
+            ReservationState.BOOKED, now, now, "10.0.0.1", "10.1.0.0/16", "alice", ("backup",),
         )  # fmt: skip
 
 

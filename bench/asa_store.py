@@ -24,7 +24,7 @@ def reservation(number: int) -> Reservation:
     key = f"r-{number * 0x9E3779B97F4A7C15 % 2**64:016x}"
     window = Window(NOW + number, NOW + number + 3600)
     return Reservation(
-        key, "wan", 10**8, window, ReservationState.BOOKED, NOW, NOW, "10.0.0.1", "10.1.0.0/16", "alice", "backup"
+        key, "wan", 10**8, window, ReservationState.BOOKED, NOW, NOW, "10.0.0.1", "10.1.0.0/16", "alice", ("backup",)
     )
 
 
@@ -32,7 +32,7 @@ def row(each: Reservation) -> tuple[str | int | None, ...]:
     window = each.window
     return (
         each.id, each.pool, each.rate, window.start, window.end, each.state, each.created, each.changed, each.source,
-        each.destination, each.owner, each.label,
+        each.destination, each.owner, each.labels[0],
     )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ It models, per site,
   its noon at its own hour and its own share of the load, so that capacity has a reason to move;
 - **backups** between one and four at night, which all sites start together and want more than there is: refusals;
 - **a broadcast** in the evening, which one site books in the morning and the others want to watch;
-- **standing circuits**, open-ended, one per site, for ever or until somebody cancels them.
+- **standing circuits**, open-ended, one per site, for ever or until somebody cancels them;
+- **calls** from each site to the next, with a rate each way: two-way, so both sites' agents book their end, or neither.
 
 The same arguments make the same day: chance is seeded.
 """
@@ -46,14 +47,14 @@ def day(nodes: Sequence[str] = NODES, capacity: int = CAPACITY, seed: int = 8990
     """The rows of a day in order of when they are asked for; ``capacity``: bit/s the rates are fractions of."""
     chance = random.Random(seed)
     rows = [*_people(nodes, capacity, chance), *_backups(nodes, capacity, chance)]
-    rows += [*_broadcast(nodes, capacity), *_circuits(nodes, capacity)]
+    rows += [*_broadcast(nodes, capacity), *_circuits(nodes, capacity), *_calls(nodes, capacity)]
     return [_written(row) for row in sorted(rows, key=lambda row: (row["at"], row["node"]))]
 
 
 def _people(nodes: Sequence[str], capacity: int, chance: random.Random) -> list[dict[str, Any]]:
     rows = []
     shares = [1 + 2 * (index % 3) for index in range(len(nodes))]
-    for _ in range(PEOPLE):
+    for number in range(PEOPLE):
         index = chance.choices(range(len(nodes)), shares)[0]
         # Noon is at eleven to five: sites far apart, or habits.
         noon = 11 * HOUR + index % 4 * 2 * HOUR
@@ -62,8 +63,8 @@ def _people(nodes: Sequence[str], capacity: int, chance: random.Random) -> list[
         ahead = chance.randrange(HOUR, 6 * HOUR) if what in ("meeting", "remote surgery") else 0
         rate = math.exp(chance.uniform(*map(math.log, rates))) * capacity
         length = chance.randrange(*lengths)
-        site = 1 + index
-        rows.append(_row(nodes[index], rate, start, start + length, max(0, start - ahead), what, f"10.{site}.0.0/16>"))
+        person = f"10.{1 + index}.{1 + number // 200}.{1 + number % 200}>"
+        rows.append(_row(nodes[index], rate, start, start + length, max(0, start - ahead), what, person))
     return rows
 
 
@@ -73,10 +74,10 @@ def _backups(nodes: Sequence[str], capacity: int, chance: random.Random) -> list
     each = 1.5 * capacity / len(nodes) / 2
     for hour in (1, 2):
         for index, node in enumerate(nodes):
-            for part in ("disks", "databases"):
+            for number, part in enumerate(("disks", "databases")):
                 start = hour * HOUR + chance.randrange(600)
                 rate = each * chance.uniform(0.7, 1.3)
-                ends = f"10.{1 + index}.9.0/24>10.250.0.1"
+                ends = f"10.{1 + index}.9.{2 * hour + number}>10.250.0.1"
                 end = start + chance.randrange(HOUR, 2 * HOUR)
                 rows.append(_row(node, rate, start, end, start, f"backup: {part}", ends))
     return rows
@@ -92,7 +93,8 @@ def _broadcast(nodes: Sequence[str], capacity: int) -> list[dict[str, Any]]:
         for number in range(6):
             late = 90 * (number + index)
             share = 0.6 * capacity / len(audience) / 4
-            rows.append(_row(node, share, start + late, end, start + late, "broadcast: viewers", ">10.251.0.1"))
+            viewer = f">10.251.0.1:{8000 + number}"
+            rows.append(_row(node, share, start + late, end, start + late, "broadcast: viewers", viewer))
     return rows
 
 
@@ -101,19 +103,37 @@ def _circuits(nodes: Sequence[str], capacity: int) -> list[dict[str, Any]]:
     return [_row(node, rate, 6 * HOUR, None, 5 * HOUR, "standing circuit", "") for node in nodes[1:]]
 
 
-def _row(node: str, rate: float, start: int, end: int | None, at: int, label: str, endpoints: str) -> dict[str, Any]:
-    whole = max(MBIT, round(rate / MBIT) * MBIT)
+def _calls(nodes: Sequence[str], capacity: int) -> list[dict[str, Any]]:
+    """Every hour of the working day, and the side that shows slides needs more."""
+    rows = []
+    for index, node in enumerate(nodes):
+        other = (index + 1) % len(nodes)
+        for hour in range(8, 18) if other != index else ():
+            start = hour * HOUR + 60 * index
+            ends = f"10.{1 + index}.8.{hour}>10.{1 + other}.8.{hour}"
+            rows.append(_row(node, 0.01 * capacity, start, start + HOUR // 2, start, "call", ends, 0.004 * capacity))
+    return rows
+
+
+def _row(
+    node: str, rate: float, start: int, end: int | None, at: int, label: str, endpoints: str, back: float = 0
+) -> dict[str, Any]:
     return {
-        "node": node, "pool": "wan", "rate": whole, "start": start, "end": end, "endpoints": endpoints, "at": at,
-        "label": label,
+        "node": node, "pool": "wan", "rate": _whole(rate), "start": start, "end": end, "endpoints": endpoints,
+        "at": at, "label": label, "back": _whole(back) if back else None,
     }  # fmt: skip
+
+
+def _whole(rate: float) -> int:
+    return max(MBIT, round(rate / MBIT) * MBIT)
 
 
 def _written(row: dict[str, Any]) -> dict[str, Any]:
     """As it stands in the file: times as durations since midnight."""
     end = "never" if row["end"] is None else _time(row["end"])
     times = {"start": _time(row["start"]), "end": end, "at": _time(row["at"])}
-    return row | times | {"rate": exact_rate(row["rate"])}
+    back = exact_rate(row["back"]) if row["back"] else ""
+    return row | times | {"rate": exact_rate(row["rate"]), "back": back}
 
 
 def _time(seconds: int) -> str:

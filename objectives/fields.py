@@ -53,14 +53,15 @@ class Fields:
             raise InvalidValue(f"{self._where}.{key} is missing")
         return self._map[key]
 
+    def value(self, key: str) -> Any:
+        """Whatever is there, for a class that checks what it is made of."""
+        return self._get(key)
+
     def has(self, key: str) -> bool:
         return self._map.get(key) is not None
 
     def integer(self, key: str, low: int, high: int) -> int:
-        value = self._get(key)
-        if type(value) is not int or not low <= value <= high:
-            raise self._fail(key, f"an integer {low}..{high}", value)
-        return value
+        return check_integer(self._get(key), low, high, f"{self._where}.{key}")
 
     def boolean(self, key: str) -> bool:
         value = self._get(key)
@@ -84,10 +85,7 @@ class Fields:
         return value
 
     def text(self, key: str, longest: int) -> str:
-        value = self._get(key)
-        if type(value) is not str or len(value) > longest or not value.isprintable():
-            raise self._fail(key, f"a printable text of at most {longest} characters", value)
-        return value
+        return check_text(self._get(key), 0, longest, f"{self._where}.{key}")
 
     def items(self, key: str, most: int, read: Callable[[object, str], T]) -> tuple[T, ...]:
         value = self._get(key)
@@ -100,6 +98,21 @@ class Fields:
         if type(value) is not dict:
             raise self._fail(key, "a map", value)
         return value
+
+
+def check_integer(value: object, low: int, high: int, where: str) -> int:
+    """An integer ``low..high``; true and false are none."""
+    if type(value) is not int or not low <= value <= high:
+        raise InvalidValue(f"{where} must be an integer {low}..{high}, not {shown(value)}")
+    return value
+
+
+def check_text(value: object, shortest: int, longest: int, where: str) -> str:
+    """A printable text of ``shortest..longest`` characters."""
+    if type(value) is not str or not shortest <= len(value) <= longest or not value.isprintable():
+        length = f"{shortest}..{longest}" if shortest else f"at most {longest}"
+        raise InvalidValue(f"{where} must be a printable text of {length} characters, not {shown(value)}")
+    return value
 
 
 def check_name(value: object, where: str) -> str:

@@ -56,6 +56,11 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         5, 1, 3_600, "s", "before a transfer in doubt is asked about; doubled at each failure"
     ),
     "history": Parameter(86_400, 0, 31_536_000, "s", "how long ended reservations can be looked at"),
+    "alarm": Parameter(90, 0, 100, "%", "an event tells when so much of a pool or link is booked; 0: never"),
+    "max_hold": Parameter(
+        3_600, 1, 86_400, "s", "the longest time a consumer may have capacity held without booking it"
+    ),
+    "retry": Parameter(60, 1, 3_600, "s", "between two attempts to place what is parked"),
 }
 
 

@@ -12,21 +12,30 @@ from typing import Any, ClassVar, Final
 
 from objectives.block import Block, Window, block_from_item, disjoint
 from objectives.fields import MAX_RATE, MAX_TIME, Fields, InvalidValue, check_name
-from objectives.node import NodeId, node_from_text
+from objectives.node import NodeId
+from objectives.txn import ACCEPTED as ACCEPTED
+from objectives.txn import MAX_TXNS as MAX_TXNS
+from objectives.txn import NEVER as NEVER
+from objectives.txn import TXN_LENGTH as TXN_LENGTH
+from objectives.txn import Confirm as Confirm
+from objectives.txn import Confirmed as Confirmed
+from objectives.txn import Settled as Settled
+from objectives.txn import (
+    check_txn,
+    confirm_from_fields,
+    confirmed_from_fields,
+    read_node,
+    read_txn,
+    settled_from_fields,
+)
 
 NAME: Final = "Resource"
 MAX_SIZE: Final = 16_384
 """Bytes of a unicast message of this objective (RFC 8990 §2.8.3)."""
 
-TXN_LENGTH: Final = 16
 MAX_BLOCKS: Final = 256
 MAX_PATH: Final = 8
-MAX_TXNS: Final = 256
 MAX_PATIENCE_MS: Final = 600_000
-
-ACCEPTED: Final = "accepted"
-NEVER: Final = "never"
-"""What became of a transaction: these blocks are the requester's, or never will be. Either is final."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,7 @@ class Ask:
     held: bytes | None = None
 
     def __post_init__(self) -> None:
-        _check_txn(self.txn)
+        check_txn(self.txn)
         check_name(self.pool, "ask.pool")
         Window(self.start, self.end)
         if not 1 <= self.least <= self.rate <= MAX_RATE:
@@ -83,7 +92,7 @@ class Offer:
     blocks: tuple[Block, ...]
 
     def __post_init__(self) -> None:
-        _check_txn(self.txn)
+        check_txn(self.txn)
         _check_blocks(self.blocks)
 
     def to_value(self) -> dict[str, Any]:
@@ -119,7 +128,7 @@ class Give:
     at: int
 
     def __post_init__(self) -> None:
-        _check_txn(self.txn)
+        check_txn(self.txn)
         check_name(self.pool, "give.pool")
         _check_blocks(self.blocks)
 
@@ -142,7 +151,7 @@ class Settle:
     blocks: tuple[Block, ...]
 
     def __post_init__(self) -> None:
-        _check_txn(self.txn)
+        check_txn(self.txn)
         check_name(self.pool, "settle.pool")
         _check_blocks(self.blocks)
 
@@ -151,44 +160,6 @@ class Settle:
             "op": self.op, "txn": self.txn, "node": str(self.node), "of": str(self.of), "pool": self.pool,
             "blocks": [each.to_item() for each in self.blocks],
         }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """The requester's final answer: ``accepted`` or ``never``."""
-
-    op: ClassVar[str] = "settled"
-    txn: bytes
-    node: NodeId
-    outcome: str
-
-    def to_value(self) -> dict[str, Any]:
-        return {"op": self.op, "txn": self.txn, "node": str(self.node), "outcome": self.outcome}
-
-
-@dataclass(frozen=True, slots=True)
-class Confirm:
-    """A requester asks the giver ``of`` which accepted transactions it has closed, so that it may forget them."""
-
-    op: ClassVar[str] = "confirm"
-    node: NodeId
-    of: NodeId
-    txns: tuple[bytes, ...]
-
-    def to_value(self) -> dict[str, Any]:
-        return {"op": self.op, "node": str(self.node), "of": str(self.of), "txns": list(self.txns)}
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """The giver's answer: it has closed these, and will never ask about them again."""
-
-    op: ClassVar[str] = "confirmed"
-    node: NodeId
-    txns: tuple[bytes, ...]
-
-    def to_value(self) -> dict[str, Any]:
-        return {"op": self.op, "node": str(self.node), "txns": list(self.txns)}
 
 
 Request = Ask | Give | Settle | Confirm
@@ -212,31 +183,11 @@ def available_from(reason: str) -> int:
     return min(int(found[1]), MAX_RATE) if found else 0
 
 
-def _check_txn(txn: object) -> bytes:
-    if type(txn) is not bytes or len(txn) != TXN_LENGTH:
-        raise InvalidValue(f"a transaction id must be {TXN_LENGTH} bytes")
-    return txn
-
-
 def _check_blocks(blocks: tuple[Block, ...]) -> None:
     if not 1 <= len(blocks) <= MAX_BLOCKS:
         raise InvalidValue(f"there must be 1..{MAX_BLOCKS} blocks, not {len(blocks)}")
     if not disjoint(blocks):
         raise InvalidValue("blocks of one transaction overlap each other")
-
-
-def _read_txn(item: object, where: str) -> bytes:
-    if type(item) is not bytes or len(item) != TXN_LENGTH:
-        raise InvalidValue(f"{where} must hold transaction ids of {TXN_LENGTH} bytes")
-    return item
-
-
-def _txn(fields: Fields) -> bytes:
-    return fields.octets("txn", TXN_LENGTH)
-
-
-def _node(fields: Fields, key: str = "node") -> NodeId:
-    return node_from_text(fields.text(key, 96), key)
 
 
 def _blocks(fields: Fields) -> tuple[Block, ...]:
@@ -245,9 +196,9 @@ def _blocks(fields: Fields) -> tuple[Block, ...]:
 
 def _ask(fields: Fields) -> Ask:
     return Ask(
-        txn=_txn(fields),
-        node=_node(fields),
-        of=_node(fields, "of"),
+        txn=read_txn(fields),
+        node=read_node(fields),
+        of=read_node(fields, "of"),
         pool=fields.name("pool"),
         rate=fields.integer("rate", 1, MAX_RATE),
         least=fields.integer("least", 1, MAX_RATE),
@@ -264,17 +215,17 @@ def _ask(fields: Fields) -> Ask:
 _REQUESTS: Final[dict[str, Callable[[Fields], Request]]] = {
     Ask.op: _ask,
     Give.op: lambda f: Give(
-        _txn(f), _node(f), _node(f, "of"), f.name("pool"), _blocks(f), f.integer("at", 0, MAX_TIME)
+        read_txn(f), read_node(f), read_node(f, "of"), f.name("pool"), _blocks(f), f.integer("at", 0, MAX_TIME)
     ),
-    Settle.op: lambda f: Settle(_txn(f), _node(f), _node(f, "of"), f.name("pool"), _blocks(f)),
-    Confirm.op: lambda f: Confirm(_node(f), _node(f, "of"), f.items("txns", MAX_TXNS, _read_txn)),
+    Settle.op: lambda f: Settle(read_txn(f), read_node(f), read_node(f, "of"), f.name("pool"), _blocks(f)),
+    Confirm.op: confirm_from_fields,
 }
 
 _ANSWERS: Final[dict[str, Callable[[Fields], Answer]]] = {
-    Offer.op: lambda f: Offer(_txn(f), _node(f), _blocks(f)),
-    Hold.op: lambda f: Hold(_txn(f), _node(f), f.integer("rate", 1, MAX_RATE), f.integer("until", 0, MAX_TIME)),
-    Settled.op: lambda f: Settled(_txn(f), _node(f), f.choice("outcome", frozenset({ACCEPTED, NEVER}))),
-    Confirmed.op: lambda f: Confirmed(_node(f), f.items("txns", MAX_TXNS, _read_txn)),
+    Offer.op: lambda f: Offer(read_txn(f), read_node(f), _blocks(f)),
+    Hold.op: lambda f: Hold(read_txn(f), read_node(f), f.integer("rate", 1, MAX_RATE), f.integer("until", 0, MAX_TIME)),
+    Settled.op: settled_from_fields,
+    Confirmed.op: confirmed_from_fields,
 }
 
 

@@ -38,30 +38,37 @@ GRASP = [
 OBJECTIVES = [
     ["objectives.fields"],
     ["objectives.block", "objectives.node"],
-    ["objectives.resource", "objectives.params", "objectives.agent"],
+    ["objectives.txn"],
+    ["objectives.resource", "objectives.pact", "objectives.params", "objectives.agent", "objectives.reach"],
     ["objectives.holdings"],
     ["objectives"],
 ]
 
 ASA = [
     ["asa", "asa.version", "asa.errors", "asa.btree"],
+    ["asa.states"],
     ["asa.views", "asa.quantities", "asa.calendar", "asa.pool", "asa.records", "asa.flows", "asa.traffic", "asa.tegu"],
     # The north side and the command know what is shown and asked for, and nothing of the agent behind it.
-    ["asa.service", "asa.config", "asa.hosts"],
+    ["asa.service", "asa.config", "asa.hosts", "asa.routing"],
     ["asa.northbound"],
     ["asa.cli", "asa.__main__"],
     # The rules.
+    ["asa.accounts", "asa.diary", "asa.lifecycle", "asa.credentials", "asa.reach"],
     ["asa.ledger", "asa.peers"],
-    ["asa.transfer", "asa.reservations", "asa.seeding", "asa.audit", "asa.steps"],
+    ["asa.caps", "asa.shortage", "asa.listing", "asa.alarms", "asa.terms", "asa.placement"],
+    ["asa.transfer", "asa.reservations", "asa.pacts", "asa.expiry", "asa.seeding", "asa.audit", "asa.steps"],
     ["asa.asking"],
-    ["asa.answering"],
+    ["asa.answering", "asa.pairing"],
     # The shells.
     ["asa.books", "asa.clock", "asa.events", "asa.store"],
     ["asa.identity", "asa.policy", "asa.performer"],
     ["asa.threads.duty"],
     ["asa.threads"],
-    ["asa.oversight", "asa.manifest"],
+    ["asa.oversight", "asa.manifest", "asa.whereabouts"],
     ["asa.auditor", "asa.inquiry", "asa.neighbourhood", "asa.removal", "asa.salvaged"],
+    ["asa.turns"],
+    ["asa.desk"],
+    ["asa.relocation"],
     ["asa.operations"],
     ["asa.agent"],
     ["asa.main"],
@@ -72,7 +79,9 @@ LAB = [["lab.netns"], ["lab.hosts", "lab.capture"], ["lab"], ["lab.domain"]]
 LAYERS = GRASP + OBJECTIVES + ASA + LAB
 """From the ground up. A module imports only from its own layer and those below it."""
 
-AGENT_FOR_TYPES = {"asa.inquiry", "asa.neighbourhood", "asa.operations", "asa.oversight", "asa.removal"}
+AGENT_FOR_TYPES = {
+    "asa.desk", "asa.inquiry", "asa.neighbourhood", "asa.operations", "asa.oversight", "asa.relocation", "asa.removal",
+}  # fmt: skip
 """Parts of the agent that are handed the whole of it, and name it for the type checker only."""
 
 FACE = {"grasp", "grasp.arguments", "grasp.calls", "grasp.constants"}
@@ -85,13 +94,16 @@ WITHOUT_IO = [
     "grasp.seen", "grasp.rates", "grasp.session", "grasp.locators", "grasp.discovery", "grasp.flooding", "grasp.calls",
     "grasp.core.registry",
     "objectives", "objectives.agent", "objectives.block", "objectives.fields", "objectives.holdings", "objectives.node",
-    "objectives.params", "objectives.resource",
-    "asa.answering", "asa.asking", "asa.audit", "asa.btree", "asa.calendar", "asa.config.sections", "asa.config.values",
-    "asa.errors", "asa.flows", "asa.ledger", "asa.peers", "asa.pool", "asa.quantities", "asa.records",
-    "asa.reservations",
+    "objectives.pact", "objectives.params", "objectives.reach", "objectives.resource", "objectives.txn",
+    "asa.accounts", "asa.alarms", "asa.answering", "asa.asking", "asa.audit", "asa.btree", "asa.calendar", "asa.caps",
+    "asa.config.sections", "asa.config.values", "asa.credentials", "asa.diary", "asa.errors", "asa.expiry",
+    "asa.flows", "asa.ledger",
+    "asa.lifecycle", "asa.listing", "asa.pacts", "asa.pairing", "asa.peers", "asa.placement", "asa.pool",
+    "asa.quantities", "asa.reach", "asa.records", "asa.reservations", "asa.shortage", "asa.states", "asa.terms",
     "asa.salvaged", "asa.seeding", "asa.service", "asa.steps", "asa.store.pages", "asa.store.rows", "asa.tegu",
     "asa.tegu.checkpoint", "asa.tegu.endpoints", "asa.tegu.fields", "asa.tegu.kinds", "asa.tegu.pledges",
-    "asa.tegu.report", "asa.traffic", "asa.transfer", "asa.views",
+    "asa.tegu.report", "asa.tegu.wishes", "asa.traffic", "asa.transfer", "asa.views", "asa.views.agents",
+    "asa.views.events", "asa.views.reservations",
 ]  # fmt: skip
 """Rules and values: sockets, threads, clocks and files are handed in, or better, not there."""
 
@@ -100,6 +112,7 @@ NONE_THE_LESS = {
     "asa.config.values": {"pathlib"},
     "asa.quantities": {"datetime"},
     "asa.peers": {"threading"},
+    "asa.reach": {"threading"},
 }
 """Paths that are only named, times that are only written, and a lock under which nothing else is taken."""
 

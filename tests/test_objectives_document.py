@@ -19,26 +19,28 @@ from asa import (
     audit,
     auditor,
     books,
+    desk,
+    expiry,
     ledger,
     main,
     neighbourhood,
-    operations,
     records,
     removal,
-    reservations,
     transfer,
+    whereabouts,
 )
 from asa.errors import StoreFailed
 from asa.events import Complaints
 from asa.northbound import limits
 from asa.threads import delegator, garbage_collector, monitor, negotiator, seeder, settler
 from asa.threads.duty import Duty
-from objectives import InvalidValue
+from objectives import InvalidValue, pact
 from objectives.agent import announcement_from_value
 from objectives.block import block_from_item, disjoint
 from objectives.holdings import MAX_SIZE as HOLDINGS_SIZE
 from objectives.holdings import page_from_value
 from objectives.params import PARAMETERS, Params, params_from_value
+from objectives.reach import MAX_PARTS, MAX_PREFIXES, reach_from_value
 from objectives.resource import MAX_BLOCKS, MAX_SIZE, answer_from_value, request_from_value
 from tests.cddl import Cddl
 
@@ -72,8 +74,9 @@ def _diagnostic(text: str) -> Any:
 
 def _name(value: Mapping[str, Any]) -> str:
     if "op" in value:
-        return str(value["op"])
-    return next(name for key, name in (("rows", "holdings"), ("state", "agent"), ("values", "params")) if key in value)
+        return "pact-settle" if value["op"] == "settle" and "id" in value else str(value["op"])
+    names = {"rows": "holdings", "state": "agent", "values": "params", "prefixes": "reach"}
+    return next(name for key, name in names.items() if key in value)
 
 
 EXAMPLES = {_name(value): value for value in map(_diagnostic, _blocks(PAGE, "cbor-diag"))}
@@ -82,6 +85,11 @@ DECODERS: dict[str, Callable[[object], Any]] = {
     "holdings": page_from_value,
     "agent": announcement_from_value,
     "params": lambda value: params_from_value(value, Params())[0],
+    "reach": reach_from_value,
+    "arrange": pact.request_from_value,
+    "pact-settle": pact.request_from_value,
+    "call-off": pact.request_from_value,
+    "arranged": pact.answer_from_value,
 }
 
 
@@ -96,6 +104,8 @@ def _sound(value: Any) -> bool:
     def walk(item: Any) -> bool:
         if isinstance(item, dict):
             return all(walk(each) for each in item.values())
+        if isinstance(item, str):
+            return item.isprintable()
         if not isinstance(item, list):
             return True
         if len(item) == 4 and all(type(each) is int for each in item[:3]):
@@ -113,11 +123,31 @@ def _sound(value: Any) -> bool:
         return False
     if "from" in value and value.get("to") is not None and value["to"] <= value["from"]:
         return False
+    if "terms" in value and not _sound_terms(value["terms"]):
+        return False
+    if "prefixes" in value and not _sound_prefixes(value["prefixes"]):
+        return False
     if "page" in value and value["page"] >= value["pages"]:
         return False
     if "serial" in value and value["serial"] and not value["issuer"]:
         return False
     return "rows" in value or disjoint([block_from_item(each) for each in blocks])
+
+
+def _sound_terms(terms: Mapping[str, Any]) -> bool:
+    return (
+        terms["rate"] + terms["back"] > 0
+        and (terms.get("to") is None or terms["from"] < terms["to"])
+        and sum(len(each.encode()) for each in terms["labels"]) <= pact.MAX_LABEL_BYTES
+    )
+
+
+def _sound_prefixes(prefixes: list[list[Any]]) -> bool:
+    # Items behind the known ones do not make another prefix.
+    known = [(address, length) for address, length, *_ in prefixes]
+    return len(set(known)) == len(known) and all(
+        int.from_bytes(address) % 2 ** (8 * len(address) - length) == 0 for address, length in known
+    )
 
 
 ODD: list[Any] = [
@@ -129,6 +159,11 @@ ODD: list[Any] = [
     [[n, n + 1, 0, None] for n in range(256)], [[n, n + 1, 0, None] for n in range(257)], ["s", "x", 0, 1],
     ["s", "x", 0, 1, "new"], ["s", "x", 0], ["z", "x", 0, 1], [["s", "x", 0, 1]] * 200, [["s", "x", 0, 1]] * 201,
     ["x", 0, []], ["x", 0, [], "new"], ["x", 0, [[0, 1]] * 8], ["x", 0, [[0, 1]] * 9], ["x", 0], [["x", 0, []]] * 24,
+    "x" * 16, "x" * 17, "x" * 71, "x" * 72, "x" * 255, "x" * 256, "x" * 300, "x" * 301, "é" * 255, "x\x7f", "two-way",
+    "one-way", 127, 128, 129, 32, 33, bytes(4), b"\xff" * 4, b"\xff" * 16, [bytes(4), 0], [bytes(4), 33],
+    [bytes(16), 0], [bytes(16), 129], [b"\x0a\0\0\1", 8], [b"\x0a\0\0\1", 32, "new"], [bytes(4)], [bytes(4), True],
+    [[bytes([1, n, 0, 0]), 16] for n in range(64)], [[bytes([1, n, 0, 0]), 16] for n in range(65)], ["x" * 255] * 16,
+    ["x"] * 16, ["x"] * 17, ["\U0001f600" * 255] * 12 + ["\U0001f600" * 12], ["\U0001f600" * 255] * 12 + ["x" * 49],
     [["x", 0, []]] * 25, ["rack-7#0123456789abcdef"] * 256, ["rack-7#0123456789abcdef"] * 257,
 ]  # fmt: skip
 
@@ -154,7 +189,20 @@ def _changed(value: Any, top: bool = True) -> Iterator[Any]:
 
 def test_there_is_an_example_of_every_message() -> None:
     ops = {"ask", "offer", "hold", "give", "settle", "settled", "confirm", "confirmed"}
-    assert set(EXAMPLES) == ops | {"params", "agent", "holdings"}
+    pacts = {"arrange", "arranged", "pact-settle", "call-off"}
+    assert set(EXAMPLES) == ops | pacts | {"params", "agent", "holdings", "reach"}
+
+
+@pytest.mark.parametrize("name", ["settled", "confirm", "confirmed"])
+def test_both_negotiated_objectives_have_these_in_common(name: str) -> None:
+    read = pact.answer_from_value if name in ANSWERS else pact.request_from_value
+    for value in _changed(EXAMPLES[name]):
+        try:
+            made = read(value)
+        except InvalidValue:
+            assert _refusal(name, value) is not None
+        else:
+            assert made == decode(name, value)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -175,6 +223,8 @@ def test_the_keys_are_those_of_the_cddl_and_no_others(name: str) -> None:
     made = decode(name, EXAMPLES[name]).to_value()
     assert set(made) <= set(keys)
     assert {key for key in keys if key not in made} <= {"held"}
+    if "terms" in made:
+        assert set(made["terms"]) == set(CDDL.keys["terms"])
 
 
 def _refusal(name: str, value: object) -> InvalidValue | None:
@@ -229,6 +279,19 @@ def test_what_has_the_greatest_size_the_cddl_allows_fits_a_message() -> None:
             "node": node, "version": 2**53, "page": 255, "pages": 256, "known": [node] * 256,
             "rows": [["e", name, blocks[0], txn, node]] * 200,
         },
+        "arrange": {
+            "op": "arrange", "txn": txn, "node": node, "of": node, "id": "\U0001f600" * 64, "at": far,
+            "patience": 600_000,
+            "terms": {
+                "kind": "two-way", "source": "x" * 300, "destination": "x" * 300, "protocol": "\U0001f600" * 16,
+                "rate": 2**53, "back": 2**53, "from": far - 1, "to": far, "traffic": "\U0001f600" * 71,
+                "owner": "\U0001f600" * 255, "labels": ["\u20ac" * 255] * 16, "secret": "x" * 255, "hold": far,
+                "pool": name,
+            },
+        },
+        "call-off": {
+            "op": "call-off", "node": node, "of": node, "id": "\U0001f600" * 64, "at": far, "why": "\U0001f600" * 255,
+        },
     }  # fmt: skip
     header = len(dumps([3, 2**32 - 1, ["x" * 100 + ".Resource.255", 255, 255, None]]))
     for kind, value in values.items():
@@ -275,6 +338,11 @@ def test_the_state_tables_are_those_of_the_code(heading: str, table: Mapping[Any
         ("past for **{} s**", ledger.MARGIN_S),
         ("at\nmost **{:,} bytes** (RFC 8990", MAX_SIZE),
         ("at\nmost **{:,} bytes**. Page 0", HOLDINGS_SIZE),
+        ("those of `EX1.Resource`. Unicast messages have at most **{:,} bytes**", pact.MAX_SIZE),
+        ("together at most {:,} bytes", pact.MAX_LABEL_BYTES),
+        ("At most **{} prefixes**", MAX_PREFIXES),
+        ("floods up to {} parts of one `seq`", MAX_PARTS),
+        ("however often, up to {};", MAX_PREFIXES),
     ],
 )
 def test_the_figures_are_those_of_the_code(text: str, figure: int) -> None:
@@ -286,19 +354,19 @@ def test_the_figures_are_those_of_the_code(text: str, figure: int) -> None:
     [
         ("| peers asked for one need | {} |", asking.MOST_PEERS),
         ("| tries of one reservation | {} |", asking.ATTEMPTS),
-        ("| patience of a consumer | {} s |", operations.LONGEST_PATIENCE_MS // 1_000),
+        ("| patience of a consumer | {} s |", desk.LONGEST_PATIENCE_MS // 1_000),
         ("| patience of a consumer | {} s |", limits.MAX_PATIENCE_MS // 1_000),
         ("| blocks in one transfer | {}; ", MAX_BLOCKS),
         ("; {} when handing over |", delegator.MOST_BLOCKS),
         ("; {} when handing over |", removal.MOST_BLOCKS),
         ("| refused transfers remembered | {:,} |", transfer.MOST_REFUSED),
-        ("| idempotency keys | {:,} s |", reservations.KEY_S),
+        ("| idempotency keys | {:,} s |", expiry.KEY_S),
         ("| transactions in one commit | {} |", books.GROUP),
         ("garbage collector in one transaction | {} |", garbage_collector.MOST),
         ("between two tellings | {} |", Complaints.KINDS),
         ("| a thread's turn | {:.0f} s;", Duty.limit),
-        ("delegator and settler {:.0f} s |", delegator.Delegator.limit),
-        ("delegator and settler {:.0f} s |", settler.Settler.limit),
+        ("delegator, settlers and keeper {:.0f} s |", delegator.Delegator.limit),
+        ("delegator, settlers and keeper {:.0f} s |", settler.Settler.limit),
         ("read by an audit at once | {} |", auditor.READERS),
         ("alike, at most {} times", auditor.MOST_ROUNDS),
         ("up to {} examples each", audit.MOST_EXAMPLES),
@@ -349,8 +417,13 @@ def test_every_kind_of_event_is_listed_and_no_other() -> None:
 
 
 def test_every_problem_of_health_is_listed() -> None:
-    named = {"NAMESAKE": neighbourhood.NAMESAKE, "RIVALS": neighbourhood.RIVALS, "code": StoreFailed.code}
-    found = {seeder.WITHHELD}
+    named = {
+        "NAMESAKE": neighbourhood.NAMESAKE,
+        "RIVALS": neighbourhood.RIVALS,
+        "code": StoreFailed.code,
+        "BAD_HOSTS": whereabouts.BAD_HOSTS,
+    }
+    found = {seeder.WITHHELD, whereabouts.BAD_HOSTS}
     for path in ROOT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "problem":

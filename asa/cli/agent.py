@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from asa.cli.arguments import DEFAULT_TIMEOUT, UsageError
 from asa.cli.shapes import BadAnswer
-from asa.errors import AsaError, Unreachable
+from asa.errors import AsaError, Duplicate, Elsewhere, Forbidden, Unreachable
 
 if TYPE_CHECKING:
     from asa.northbound.client import Client
@@ -46,11 +46,37 @@ class Agent:
         token = None if arguments.token_file is None else _token(arguments.token_file)
         return Client(address, token=token, timeout=timeout)
 
+    @cached_property
+    def secret(self) -> dict[str, str]:
+        """The header that shows the secret of the file that is named; empty if none is. Raises UsageError."""
+        file = getattr(self._arguments, "secret_file", None)
+        if file is None:
+            return {}
+        from asa.cli.secret import HEADER, read_secret
+
+        return {HEADER: read_secret(file)}
+
     def _ask(self, method: str, path: tuple[str, ...], **given: Any) -> Any:
         try:
             return self.client.request(method, _path(path), **given)
+        except (Duplicate, Elsewhere, Forbidden) as error:
+            error.hint = self._advice(error)
+            raise
         except OSError as error:
             raise Unreachable(f"the agent cannot be reached: {error.strerror or error}") from error
+
+    def _advice(self, error: AsaError) -> str:
+        if isinstance(error, Forbidden):
+            if getattr(self._arguments, "secret_file", None) is None:
+                return "--secret-file FILE with the secret that opens it, or the administrator's"
+            return "the secret given is not the one that opens it, nor the administrator's"
+        of = "node" if isinstance(error, Elsewhere) else "id"
+        found = error.details.get(of)
+        if not isinstance(found, str):
+            return error.hint
+        if isinstance(error, Elsewhere):
+            return f"ask the agent on {found.partition('#')[0]}: the same command, given there"
+        return f"{self.command('show', found)} shows it: change or cancel that one, or name another flow"
 
     def get(self, *path: str, **query: Any) -> Any:
         """``query`` values that are None are left out."""
@@ -59,14 +85,20 @@ class Agent:
     def post(self, *path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
         return self._ask("POST", path, body=body, headers=headers)
 
-    def patch(self, *path: str, body: Any) -> Any:
-        return self._ask("PATCH", path, body=body)
+    def put(self, *path: str, body: Any, headers: dict[str, str] | None = None) -> Any:
+        return self._ask("PUT", path, body=body, headers=headers)
 
-    def delete(self, *path: str) -> Any:
-        return self._ask("DELETE", path)
+    def patch(self, *path: str, body: Any, headers: dict[str, str] | None = None) -> Any:
+        return self._ask("PATCH", path, body=body, headers=headers)
 
-    def pages(self, **query: Any) -> dict[str, Any]:
-        """All reservations that fit, as one page with nothing behind it."""
+    def delete(self, *path: str, headers: dict[str, str] | None = None, **query: Any) -> Any:
+        return self._ask("DELETE", path, headers=headers, query=query)
+
+    def pages(self, most: int | None = None, **query: Any) -> dict[str, Any]:
+        """All reservations that fit, or the first ``most`` and a few, as one page with nothing behind it.
+
+        A page with none of them may still have a next one.
+        """
         found: list[Any] = []
         after: str | None = None
         while True:
@@ -75,7 +107,7 @@ class Agent:
                 raise BadAnswer("the agent's answer is no page of reservations")
             found += page["reservations"]
             following = page.get("next")
-            if following is None:
+            if following is None or (most is not None and len(found) >= most):
                 return page | {"reservations": found, "next": None}
             if not isinstance(following, str) or following == after:
                 raise BadAnswer("the agent's pages do not go on")
@@ -102,9 +134,11 @@ class Agent:
         return tuple(status.get(each) for each in ("instance", "pid", "started"))
 
     def command(self, *words: str) -> str:
-        """A command for the same agent, ready to be pasted into a shell."""
+        """A command for the same agent and with the same secret's file, ready to be pasted into a shell."""
         arguments = self._arguments
         where: list[str] = []
+        if words[0] != "show" and getattr(arguments, "secret_file", None) is not None:
+            where += ["--secret-file", arguments.secret_file]
         if arguments.tcp is not None:
             where += ["--tcp", _endpoint(arguments.tcp), "--token-file", arguments.token_file]
         elif arguments.chosen_socket is not None:

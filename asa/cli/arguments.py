@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from asa.cli import operands
+from asa.cli.commands import ALONE, BANDWIDTH, COMMANDS, Entry
 from asa.errors import AgentError
 from asa.quantities import format_time
 
@@ -15,12 +17,8 @@ DEFAULT_SOCKET: Final = "/run/asa/asa.sock"
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds an answer may take, beside the patience a command asks peers with."""
 
-DEFAULT_PATIENCE_MS: Final = 5_000
-"""How long peers are asked, as the API has it."""
-
-SHELLS: Final = ("bash", "zsh", "fish")
-COMPLETED: Final = ("pools", "reservations", "transfers", "params")
-"""What an agent is asked for while a command line is completed."""
+_OF_KINDS: Final = {"two-way": "back", "steering": "through", "mirroring": "output"}
+"""What each of these kinds needs, and no other has."""
 
 _EPILOG: Final = (
     "Rates: 500Mbit, 2.5Gbit, 100Mibit or plain bit/s. Times: now, +90m, 2026-12-31T18:00 (local time), "
@@ -28,10 +26,6 @@ _EPILOG: Final = (
     "Exit status: 0 ok, 1 refused or failed, 2 wrong arguments, 3 no agent reachable, 4 an audit could not be judged. "
     "See docs/agent-cli.md."
 )
-
-Describe = Callable[[argparse.ArgumentParser], None]
-Entry = tuple[str, Describe | tuple[Any, ...], str]
-"""A command: its name, what describes its arguments, or the commands below it; what it does."""
 
 
 class UsageError(AgentError):
@@ -55,6 +49,18 @@ class _Version(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
+    intermixed = False
+    """Whether options may stand between operands that may be left out."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if not self.intermixed:
+            return super().parse_known_args(args, namespace)
+        self.intermixed = False
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.intermixed = True
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, self.format_usage(), hint=f"{self.prog} --help says more")
 
@@ -81,6 +87,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if "tcp" in given and "token_file" not in given:
         raise UsageError("--tcp needs --token-file", hint="the file the agent's configuration names")
     _check_window(given.get("start"), given.get("end"))
+    if "secret_file" in given:
+        given["secret_file"] = given["secret_file"] or os.environ.get("ASA_SECRET_FILE") or None
+    if arguments.command == "reserve":
+        _settle_wish(given)
+    if arguments.command == "cancel":
+        _check_cancel(given)
     given.setdefault("tcp", None)
     given.setdefault("token_file", None)
     arguments.chosen_socket = given.get("socket")
@@ -96,6 +108,51 @@ def _check_window(start: Any, end: Any) -> None:
             f"the window would end at {format_time(end)}, not after its start at {format_time(start)}",
             hint="give an --end after --start, or --for how long",
         )
+
+
+def _settle_wish(given: dict[str, Any]) -> None:
+    """What one operand alone is, and that the kind has what it needs and nothing else."""
+    kind = given["kind"] = given["kind"] or ("two-way" if given["back"] else "one-way")
+    for its, name in _OF_KINDS.items():
+        if given[name] and kind != its:
+            raise UsageError(f"--{name} is for --kind {its}", hint=f"this is {kind}")
+        if kind == its and not given[name]:
+            raise UsageError(f"--kind {its} needs --{name}", hint="asa reserve --help says more")
+    pool, rate = given["pool"], given["rate"]
+    if kind in BANDWIDTH:
+        if rate is None:
+            pool, rate = None, pool
+        if rate is None or (pool is None and not re.match("[-+.]?[0-9]", rate)):
+            raise UsageError("the following arguments are required: RATE", hint="asa reserve --help says more")
+        given["rate"] = _operand("RATE", rate)
+    else:
+        if rate is not None or (pool is not None and _is_rate(pool)):
+            raise UsageError(f"{kind} reserves no bandwidth", hint="leave RATE out")
+        given["rate"] = 0
+    given["pool"] = pool or ""
+
+
+def _operand(name: str, text: str) -> int:
+    try:
+        return operands.rate(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"argument {name}: {error}", hint="asa reserve --help says more") from None
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return operands.rate(text) > 0
+    except argparse.ArgumentTypeError:
+        return False
+
+
+def _check_cancel(given: dict[str, Any]) -> None:
+    if given["all"] == bool(given["ids"]):
+        raise UsageError("cancel takes either IDs or --all", hint="asa cancel --help says more")
+    if given["owner"] is not None and not given["all"]:
+        raise UsageError("--owner is for --all", hint="asa list --owner tells which there are")
+    if given["all"] and given["secret_file"] is None:
+        raise UsageError("--all needs --secret-file", hint="all that the secret in it opens are cancelled")
 
 
 def wants_json(argv: Sequence[str]) -> bool:
@@ -137,206 +194,13 @@ def _common(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--json", action="store_true", default=absent, help="exactly one JSON value on stdout")
 
 
-def _commands(
-    parser: argparse.ArgumentParser, entries: Sequence[Entry], common: argparse.ArgumentParser, dest: str
-) -> None:
-    # Only "params" means something alone.
-    commands = parser.add_subparsers(dest=dest, metavar=dest.upper(), required=not parser.prog.endswith(" params"))
+def _commands(parser: _Parser, entries: Sequence[Entry], common: _Parser, dest: str) -> None:
+    required = parser.prog.rpartition(" ")[2] not in ALONE
+    commands = parser.add_subparsers(dest=dest, metavar=dest.upper(), required=required)
     for name, describe, text in entries:
         each = commands.add_parser(name, parents=[common], help=text, description=text, allow_abbrev=False)
         if isinstance(describe, tuple):
             _commands(each, describe, common, "action")
         else:
             describe(each)
-
-
-# -- what each command takes
-
-
-def _nothing(parser: argparse.ArgumentParser) -> None:
-    pass
-
-
-def _pool(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pool", type=operands.some_text, metavar="POOL")
-
-
-def _pool_add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", type=operands.some_text, metavar="NAME")
-    parser.add_argument("capacity", type=operands.rate, metavar="CAPACITY")
-    parser.add_argument(
-        "--at", type=operands.position, metavar="RATE", help="where on the pool's line; behind all that is known"
-    )
-
-
-def _patience(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--patience", type=operands.patience, default=DEFAULT_PATIENCE_MS, metavar="DURATION",
-        help=f"how long peers may be asked for what is missing; 0 not at all; {DEFAULT_PATIENCE_MS}ms",
-    )  # fmt: skip
-
-
-def _reserve(parser: argparse.ArgumentParser) -> None:
-    _pool(parser)
-    parser.add_argument("rate", type=operands.rate, metavar="RATE")
-    parser.add_argument("--start", type=operands.start, metavar="TIME", help="now")
-    until = parser.add_mutually_exclusive_group()
-    until.add_argument("--end", type=operands.end, metavar="TIME", help="never")
-    until.add_argument("--for", dest="duration", type=operands.duration, metavar="DURATION", help="instead of --end")
-    parser.add_argument(
-        "--source", default="any", type=operands.any_text, metavar="SELECTOR", help="traffic from where; any"
-    )
-    parser.add_argument(
-        "--destination", default="any", type=operands.any_text, metavar="SELECTOR", help="traffic to where; any"
-    )
-    parser.add_argument("--owner", default="", type=operands.any_text, metavar="TEXT", help="whom it is for")
-    parser.add_argument("--label", default="", type=operands.any_text, metavar="TEXT", help="what it is for")
-    _patience(parser)
-    parser.add_argument("--dry-run", action="store_true", help="tell whether it would be admitted, change nothing")
-    parser.add_argument(
-        "--key", type=operands.token, metavar="KEY", help="the idempotency key of an attempt that is repeated"
-    )
-
-
-def _list(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pool", type=operands.some_text, metavar="POOL", help="only of this pool")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--state", choices=("pending", "active", "ended", "cancelled"), metavar="STATE",
-        help="pending, active, ended or cancelled; without it the first two",
-    )  # fmt: skip
-    which.add_argument("--all", action="store_true", help="in every state")
-    parser.add_argument("--owner", type=operands.any_text, metavar="TEXT", help="only of this owner")
-
-
-def _one(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", type=operands.some_text, metavar="ID")
-
-
-def _several(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", type=operands.some_text, metavar="ID", nargs="+")
-
-
-def _extend(parser: argparse.ArgumentParser) -> None:
-    _one(parser)
-    how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--end", type=operands.end, metavar="TIME", help="the new end, an earlier one too")
-    how.add_argument("--by", type=operands.duration, metavar="DURATION", help="so much later than now agreed")
-    _patience(parser)
-
-
-def _resize(parser: argparse.ArgumentParser) -> None:
-    _one(parser)
-    parser.add_argument("rate", type=operands.rate, metavar="RATE")
-    _patience(parser)
-
-
-def _availability(parser: argparse.ArgumentParser) -> None:
-    _pool(parser)
-    parser.add_argument("--start", type=operands.start, metavar="TIME", help="now")
-    until = parser.add_mutually_exclusive_group()
-    until.add_argument("--end", type=operands.finite_end, metavar="TIME", help="the policy's horizon")
-    until.add_argument("--for", dest="duration", type=operands.duration, metavar="DURATION", help="instead of --end")
-    parser.add_argument("--rate", type=operands.rate, metavar="RATE", help="say when the earliest start for it is")
-    parser.add_argument(
-        "--patience", type=operands.patience, default=0, metavar="DURATION",
-        help="ask peers for so long what they would grant on top; 0, not at all",
-    )  # fmt: skip
-
-
-def _transfers(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--in-doubt", action="store_true", help="only those whose outcome is not known")
-
-
-def _forfeit(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("txn", type=operands.some_text, metavar="TXN")
-    parser.add_argument("--yes", action="store_true", help="the requester will never come back")
-
-
-def _forget(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("node", type=operands.some_text, metavar="NODE")
-    parser.add_argument("--yes", action="store_true", help="it will never come back")
-
-
-def _params_get(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", type=operands.some_text, metavar="PARAMETER")
-
-
-def _params_set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("values", nargs="+", type=operands.assignment, metavar="PARAMETER=VALUE")
-
-
-def _audit(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pool", nargs="?", type=operands.some_text, metavar="POOL", help="all of them")
-
-
-def _events(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--follow", action="store_true", help="go on until stopped")
-    parser.add_argument("--after", type=operands.number, default=0, metavar="N", help="only with a greater number")
-
-
-def _run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-c", "--config", required=True, metavar="FILE", help="its configuration")
-    parser.add_argument(
-        "--salvage", action="store_true", help="after damage: go on, as a new instance, with what can still be read"
-    )
-
-
-def _remove(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--confirm", required=True, metavar="NAME", help="the name of the node")
-
-
-def _config_check(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE")
-
-
-def _completion(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("shell", nargs="?", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
-    what.add_argument(
-        "--values", choices=COMPLETED, metavar="KIND", help=f"what the scripts ask for: {', '.join(COMPLETED)}"
-    )
-
-
-COMMANDS: Final[tuple[Entry, ...]] = (
-    ("reserve", _reserve, "reserve bandwidth of a pool"),
-    ("list", _list, "the reservations made here"),
-    ("show", _one, "one reservation"),
-    ("cancel", _several, "give reservations up"),
-    ("extend", _extend, "move the end of a reservation"),
-    ("resize", _resize, "change the rate of a reservation"),
-    ("availability", _availability, "how much of a pool is free, and when"),
-    (
-        "pool",
-        (
-            ("list", _nothing, "every pool known here"),
-            ("show", _pool, "one pool, and the blocks held of it"),
-            ("add", _pool_add, "seed a pool at its origin, or grow it"),
-        ),
-        "pools of bandwidth",
-    ),
-    ("peers", _nothing, "the other agents"),
-    ("transfers", _transfers, "capacity given and taken"),
-    ("forfeit", _forfeit, "take back what a lost peer never confirmed"),
-    ("forget", _forget, "no longer count on a peer that is gone for ever"),
-    ("audit", _audit, "whether all that was seeded is there, once"),
-    (
-        "params",
-        (
-            ("get", _params_get, "the policy in force, or one parameter"),
-            ("set", _params_set, "change the policy of the domain"),
-        ),
-        "the policy in force, and changing it",
-    ),
-    ("status", _nothing, "what the agent is and does"),
-    ("health", _nothing, "whether the agent is well"),
-    ("manifest", _nothing, "the agent's description of itself"),
-    ("events", _events, "what happened"),
-    ("activate", _nothing, "ask peers and grant to them"),
-    ("deactivate", _nothing, "stop asking and granting"),
-    ("restart", _nothing, "replace the running program by the installed version"),
-    ("remove", _remove, "hand the capacity back and end the agent for good"),
-    ("run", _run, "be the agent"),
-    ("config", (("check", _config_check, "read a configuration and tell what is wrong"),), "the configuration"),
-    ("completion", _completion, "completion for a shell"),
-)
+            each.intermixed = name == "reserve"

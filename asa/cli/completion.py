@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from asa.cli import scripts
 from asa.cli.agent import PAGE, Agent
-from asa.cli.arguments import COMPLETED, parser
+from asa.cli.arguments import parser
+from asa.cli.commands import COMPLETED
 from asa.cli.output import Output
 
 _KINDS: Final = {
@@ -23,6 +24,7 @@ _KINDS: Final = {
     "TXN": "transfers",
     "PARAMETER": "params",
     "PARAMETER=VALUE": "params",
+    "RESOURCE": "pools",
     "FILE": "files",
     "PATH": "files",
 }
@@ -76,7 +78,7 @@ def tree(described: argparse.ArgumentParser | None = None, path: str = "") -> It
                 valued += [(each, _place(action)) for each in action.option_strings]
         else:
             operands.append(_place(action))
-            repeated = action.nargs == "+"
+            repeated = action.nargs in ("+", "*")
     yield Command(path, tuple(commands), tuple(options), tuple(valued), tuple(operands), repeated)
     for name, each in below:
         yield from tree(each, f"{path}/{name}")
@@ -114,4 +116,4 @@ def _values(kind: str, agent: Agent) -> list[Any]:
     if kind == "params":
         return [each.get("name") for each in agent.get("params")["params"]]
     # One page is more than anybody wants to choose from.
-    return [each.get("id") for each in agent.get("reservations", limit=PAGE)["reservations"]]
+    return [each.get("id") for each in agent.pages(PAGE)["reservations"]]

@@ -30,6 +30,8 @@ def _status(found: Status) -> str:
             ("substrate", found.substrate if found.secure else f"{found.substrate}: relies on links that are secured"),
             ("GRASP", f"port {found.grasp_port} on {', '.join(found.interfaces) or 'no interface'}"),
             ("peers", str(found.peers)),
+            ("serves", ", ".join(found.serves)),
+            ("enforcement", "paused: asa resume goes on with it" if found.paused else ""),
             ("reservations", str(found.reservations)),
             ("in doubt", f"{found.transfers_in_doubt} transfers" if found.transfers_in_doubt else ""),
             ("policy", f"serial {found.params_serial}" if found.params_serial else "the defaults"),
@@ -86,17 +88,26 @@ def deactivate(arguments: argparse.Namespace, agent: Agent, output: Output) -> i
     return _turned(agent, output, "deactivate")
 
 
+def pause(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
+    return _turned(agent, output, "pause", agent.secret)
+
+
+def resume(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
+    return _turned(agent, output, "resume", agent.secret)
+
+
 def restart(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
     return _turned(agent, output, "restart")
 
 
-def _turned(agent: Agent, output: Output, action: str) -> int:
-    answer = agent.post("agent", action)
+def _turned(agent: Agent, output: Output, action: str, headers: dict[str, str] | None = None) -> int:
+    answer = agent.post("agent", action, headers=headers)
     if output.as_json:
         output.result(answer, "")
         return 0
     found = shaped(Status, answer)
-    output.result(answer, f"{safe(found.node)} is {found.state}, health {safe(found.health.status)}")
+    paused = ", enforcement paused" if found.paused else ""
+    output.result(answer, f"{safe(found.node)} is {found.state}, health {safe(found.health.status)}{paused}")
     return 0
 
 

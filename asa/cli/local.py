@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 from dataclasses import asdict
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
 from asa.cli.agent import Agent
 from asa.cli.interrupts import Failed, defaults
 from asa.cli.output import Output, listed, safe
-from asa.config import Config, load, problem_text
+from asa.config import Config, RouteSection, load, problem_text
 from asa.errors import BadConfig
 from asa.quantities import exact_rate
 
@@ -51,7 +51,13 @@ def _json(value: Any) -> Any:
         return {key: _json(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_json(each) for each in value]
-    return str(value) if isinstance(value, Path | IPv4Address | IPv6Address) else value
+    return str(value) if isinstance(value, Path | IPv4Address | IPv6Address | IPv4Network | IPv6Network) else value
+
+
+def _route(route: RouteSection) -> str:
+    through = "" if route.interface is None else f" through {route.interface}"
+    pools = "" if route.pools is None else f", {', '.join(route.pools) or 'no pools'}"
+    return f"{route.prefix}{through}{pools}"
 
 
 def _summary(config: Config) -> str:
@@ -65,5 +71,11 @@ def _summary(config: Config) -> str:
             ("objectives", f"{grasp.objective_prefix}* over {grasp.substrate}"),
             ("API", f"{api.socket} ({api.socket_mode:04o}){tcp}"),
             *(("pool", f"{each.name}, {exact_rate(each.capacity)}") for each in config.pools),
+            *(
+                ("link", f"{each.interface}, {exact_rate(each.usable_out)} out, {exact_rate(each.usable_in)} in")
+                for each in config.links
+            ),
+            *(("route", _route(each)) for each in config.routes),
+            *(("serves", str(each)) for each in config.flows.serves),
         ]
     )

@@ -32,6 +32,16 @@ def rate(text: str) -> int:
     return _quantity(parse_rate, text)
 
 
+def cap(text: str) -> tuple[int, bool]:
+    """An amount, and whether it is in percent; 0 is a cap too."""
+    found = re.fullmatch("([0-9]{1,3})%", text, re.ASCII)
+    if found is None and not text.endswith("%"):
+        return _quantity(lambda each: parse_rate(each, least=0), text), False
+    if found is None or int(found[1]) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is no cap; write 10%, 0% to 100%, or a rate as 500Mbit")
+    return int(found[1]), True
+
+
 def position(text: str) -> int:
     """Where on a pool's line, in bit/s: 0 is a place too."""
     return _quantity(lambda each: parse_rate(each, least=0), text)

@@ -7,7 +7,7 @@ import time
 from typing import Final
 
 from asa.cli.agent import Agent
-from asa.cli.arguments import DEFAULT_PATIENCE_MS
+from asa.cli.commands import DEFAULT_PATIENCE_MS
 from asa.cli.output import Output, listed, safe, table
 from asa.cli.shapes import shaped, shaped_list
 from asa.quantities import exact_rate, format_duration, format_milliseconds, format_rate, format_time

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from asa.cli.arguments import COMPLETED
+from asa.cli.commands import COMPLETED
 
 if TYPE_CHECKING:
     from asa.cli.completion import Choices, Command, Place

@@ -15,46 +15,64 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+# As a module: it is made of what sections are made of, so it may be the one that is imported first.
+from asa import hosts
 from asa.config.sections import (
     AgentSection,
     ApiSection,
     Config,
+    FlowsSection,
     GraspSection,
     LimitsSection,
+    LinkSection,
     PoolSeed,
     Problems,
+    RouteSection,
     Section,
+    each_once,
     pools_together,
     problem_text,
 )
-from asa.config.values import shown
+from asa.config.values import Read, Wrong, a_name, a_prefix, an_interface_name, shown
 from asa.errors import BadConfig
+from asa.traffic import BUILT_IN, TrafficClass, classes_from
 
 __all__ = [
     "MAX_FILE",
     "AgentSection",
     "ApiSection",
     "Config",
+    "FlowsSection",
     "GraspSection",
     "LimitsSection",
+    "LinkSection",
     "PoolSeed",
+    "RouteSection",
     "load",
     "parse",
     "problem_text",
 ]
 
 MAX_FILE: Final = 1 << 20
-"""Bytes of a file; a longer one is refused, which bounds the pools too."""
+"""Bytes of a file; a longer one is refused, which bounds the pools, links and routes too."""
 
 _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "agent": AgentSection,
     "grasp": GraspSection,
     "api": ApiSection,
     "limits": LimitsSection,
+    "flows": FlowsSection,
+}
+_LISTS: Final[Mapping[str, type[Section]]] = {"pool": PoolSeed, "link": LinkSection, "route": RouteSection}
+_KEYS: Final = [*_SECTIONS, "classes", *_LISTS]
+_WRITTEN: Final = {f"[{name}]": made for name, made in _SECTIONS.items()} | {
+    f"[[{name}]]": made for name, made in _LISTS.items()
 }
 _REQUIRED: Final[Mapping[type[Section], tuple[str, ...]]] = {
     AgentSection: ("name", "mode"),
     PoolSeed: ("name", "capacity"),
+    LinkSection: ("interface", "capacity"),
+    RouteSection: ("prefix",),
 }
 
 
@@ -82,10 +100,10 @@ def load(path: str | Path) -> Config:
 
 def parse(text: str, source: str) -> Config:
     """The configuration in ``text``; ``source`` names it in errors. Raises :class:`BadConfig`."""
-    return _parse(text, source, lambda api, problems: None)
+    return _parse(text, source, lambda sections, problems: None)
 
 
-def _parse(text: str, source: str, look: Callable[[ApiSection, Problems], None]) -> Config:
+def _parse(text: str, source: str, look: Callable[[Mapping[str, Any], Problems], None]) -> Config:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -101,20 +119,34 @@ def _parse(text: str, source: str, look: Callable[[ApiSection, Problems], None])
     problems = Problems()
     sections: dict[str, Any] = {}
     for name in document:
-        if name not in _SECTIONS and name != "pool":
-            _unknown(name, name, [*_SECTIONS, "pool"], problems)
+        if name not in _KEYS:
+            _unknown(name, name, _KEYS, problems)
     for name, made in _SECTIONS.items():
         table = document.get(name, {})
         if isinstance(table, dict):
             sections[name] = _section(made, table, name, problems)
         else:
             problems.add(name, f"is {shown(table)}", f"a section: [{name}]")
+    classes = _classes(document["classes"], problems) if "classes" in document else BUILT_IN
+    lists = {name: _list(made, document.get(name, []), name, problems) for name, made in _LISTS.items()}
     agent = document.get("agent")
-    pools = _pools(document.get("pool", []), agent.get("mode") if isinstance(agent, dict) else None, problems)
-    if isinstance(sections.get("api"), ApiSection):
-        look(sections["api"], problems)
+    mode = agent.get("mode") if isinstance(agent, dict) else None
+    pools_together(mode, _each(a_name, document, "pool", "name"), problems)
+    each_once("link", "interface", _each(an_interface_name, document, "link", "interface"), problems)
+    each_once("route", "prefix", _each(a_prefix, document, "route", "prefix"), problems)
+    look(sections, problems)
     problems.raise_any(source)
-    return Config(sections["agent"], sections["grasp"], sections["api"], pools, sections["limits"])
+    return Config(
+        sections["agent"],
+        sections["grasp"],
+        sections["api"],
+        lists["pool"],
+        sections["limits"],
+        lists["link"],
+        lists["route"],
+        sections["flows"],
+        classes,
+    )
 
 
 def _place(error: str, text: str) -> tuple[int, int] | None:
@@ -144,6 +176,8 @@ def _section(made: type[Section], table: Mapping[str, Any], path: str, problems:
             problems.add(f"{path}.{name}", "is missing", "required")
     if not set(_REQUIRED.get(made, ())) <= set(values):
         return None
+    if not wrong.isdisjoint(made.ONE_OF):
+        wrong |= set(made.ONE_OF)
     try:
         return made(**values)
     except BadConfig as error:
@@ -157,34 +191,95 @@ def _unknown(path: str, name: str, known: list[str], problems: Problems) -> None
     hint = ""
     if near := difflib.get_close_matches(name.lower(), known, 1):
         hint = f"; did you mean {near[0]}?"
-    elif elsewhere := [section for section, made in _SECTIONS.items() if name in made.RULES]:
-        hint = f"; it belongs to [{elsewhere[0]}]"
+    elif elsewhere := [written for written, made in _WRITTEN.items() if name in made.RULES]:
+        hint = f"; it belongs to {elsewhere[0]}"
     problems.add(path, f"does not exist{hint}", ", ".join(known))
 
 
-def _pools(tables: Any, mode: str | None, problems: Problems) -> tuple[PoolSeed, ...]:
-    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
-        problems.add("pool", "is no list of sections", "[[pool]], with two brackets, once for each pool")
+def _list(made: type[Section], tables: Any, name: str, problems: Problems) -> tuple[Any, ...]:
+    """A list of sections, without those that are wrong."""
+    if not _are_tables(tables):
+        problems.add(name, "is no list of sections", f"[[{name}]], with two brackets, once for each {name}")
         return ()
-    read = [_section(PoolSeed, each, f"pool[{index}]", problems) for index, each in enumerate(tables)]
-    names = [each.get("name") for each in tables]
-    pools_together(mode, [each if isinstance(each, str) else None for each in names], problems)
+    read = [_section(made, each, f"{name}[{index}]", problems) for index, each in enumerate(tables)]
     return tuple(each for each in read if each is not None)
 
 
-def _on_this_host(api: ApiSection, problems: Problems) -> None:
-    if api.socket_group is not None:
-        try:
-            grp.getgrnam(api.socket_group)
-        except KeyError:
-            problems.add("api.socket_group", f"is {api.socket_group}", "a group of this host (getent group)")
-    if api.token_file is not None:
-        try:
-            found = api.token_file.stat()
-        except OSError as error:
-            problems.add("api.token_file", f"cannot be read: {error.strerror}", "a file with a token")
-            return
-        if not stat.S_ISREG(found.st_mode):
-            problems.add("api.token_file", "is no file", "a file with a token")
-        elif found.st_mode & stat.S_IRWXO:
-            problems.add("api.token_file", "is open to everybody on this host", f"chmod o= {api.token_file}")
+def _are_tables(tables: Any) -> bool:
+    return isinstance(tables, list) and all(isinstance(each, dict) for each in tables)
+
+
+def _each(read: Read, document: Mapping[str, Any], name: str, key: str) -> list[Any]:
+    """A key of each section of a list, None where it is wrong: those of sections with other problems too."""
+    tables = document.get(name, [])
+    return [_or_none(read, each.get(key)) for each in tables] if _are_tables(tables) else []
+
+
+def _or_none(read: Read, value: Any) -> Any:
+    try:
+        return read(value)
+    except Wrong:
+        return None
+
+
+def _classes(table: Any, problems: Problems) -> tuple[TrafficClass, ...]:
+    try:
+        return classes_from(table).classes
+    except BadConfig as error:
+        for each in error.details["problems"]:
+            key = f"classes.{each['key']}" if each["key"] else "classes"
+            problems.add(key, each["problem"], each["allowed"])
+        return ()
+
+
+def _on_this_host(sections: Mapping[str, Any], problems: Problems) -> None:
+    """Looks at what the sections that are right name."""
+    api, flows = sections.get("api"), sections.get("flows")
+    if isinstance(api, ApiSection):
+        if api.socket_group is not None:
+            _look_at_group(api.socket_group, problems)
+        _look_at_secret("token_file", api.token_file, "a file with a token", problems)
+        _look_at_secret("admin_file", api.admin_file, "a file with a secret", problems)
+    if isinstance(flows, FlowsSection):
+        _look_at_hosts(flows.hosts_file, problems)
+
+
+def _look_at_group(group: str, problems: Problems) -> None:
+    try:
+        grp.getgrnam(group)
+    except KeyError:
+        problems.add("api.socket_group", f"is {group}", "a group of this host (getent group)")
+
+
+def _look_at_secret(name: str, file: Path | None, what: str, problems: Problems) -> None:
+    mode = _mode(f"api.{name}", file, what, problems)
+    if mode is not None and mode & stat.S_IRWXO:
+        problems.add(f"api.{name}", "is open to everybody on this host", f"chmod o= {file}")
+
+
+def _look_at_hosts(file: Path | None, problems: Problems) -> None:
+    key = "flows.hosts_file"
+    if file is None or _mode(key, file, "a host table", problems) is None:
+        return
+    try:
+        hosts.load(file)
+    except BadConfig as error:
+        for each in error.details.get("problems", []):
+            problems.add(key, f"{file}: {each['key']} {each['problem']}".replace(":  ", ": "), each["allowed"])
+        if not error.details:
+            problems.add(key, error.message, error.hint)
+
+
+def _mode(key: str, file: Path | None, what: str, problems: Problems) -> int | None:
+    """The permissions of a regular file; None, and a problem, if it is none. No file is no problem."""
+    if file is None:
+        return None
+    try:
+        found = file.stat()
+    except OSError as error:
+        problems.add(key, f"cannot be read: {error.strerror}", what)
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        problems.add(key, "is no file", what)
+        return None
+    return found.st_mode

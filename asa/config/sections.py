@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,20 +14,25 @@ from asa.config.values import (
     a_boolean,
     a_choice,
     a_group,
+    a_list,
     a_loopback_endpoint,
     a_mode,
     a_mode_made,
     a_name,
     a_path,
+    a_prefix,
     a_rate,
     a_routed_address,
     a_socket_path,
     an_integer,
+    an_interface_name,
     an_objective_prefix,
     an_optional,
+    as_read,
     interface_names,
 )
 from asa.errors import BadConfig
+from asa.traffic import BUILT_IN, TrafficClass, TrafficClasses
 from objectives.fields import MAX_RATE
 
 Rules = Mapping[str, Read]
@@ -73,11 +78,15 @@ class Section:
     """What each field may be in TOML."""
     MADE: ClassVar[Rules] = {}
     """What a field may be once it was read, where the rule does not take that."""
+    ONE_OF: ClassVar[tuple[str, ...]] = ()
+    """Fields of which one at least is not None."""
 
     def __post_init__(self) -> None:
         problems = Problems()
         for name, rule in (dict(self.RULES) | dict(self.MADE)).items():
             problems.reading(name, rule, getattr(self, name))
+        if self.ONE_OF and all(getattr(self, name) is None for name in self.ONE_OF):
+            problems.add(self.ONE_OF[0], "is missing", f"{' or '.join(self.ONE_OF)}, or both")
         if not problems.found:
             self.together(problems)
         problems.raise_any(type(self).__name__)
@@ -139,6 +148,8 @@ class ApiSection(Section):
     token_file: Path | None = None
     workers: int = 8
     """Requests that may wait for peers at once, and one more; above it such requests wait, quick ones do not."""
+    admin_file: Path | None = None
+    """The administrator's secret, which does for that of every owner; None: there is none."""
 
     RULES: ClassVar[Rules] = {
         "socket": a_socket_path,
@@ -147,12 +158,15 @@ class ApiSection(Section):
         "tcp": an_optional(a_loopback_endpoint),
         "token_file": an_optional(a_path),
         "workers": an_integer(2, 64),
+        "admin_file": an_optional(a_path),
     }
     MADE: ClassVar[Rules] = {"socket_mode": a_mode_made}
 
     def together(self, problems: Problems) -> None:
         if self.tcp is not None and self.token_file is None:
             problems.add("token_file", "is missing", "a file with a token is required with tcp")
+        if self.admin_file is not None and self.admin_file == self.token_file:
+            problems.add("admin_file", "is the token_file too", "a file of its own: every client has the token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +206,82 @@ class LimitsSection(Section):
 
 
 @dataclass(frozen=True, slots=True)
+class LinkSection(Section):
+    """What a network interface of this node carries, each way."""
+
+    interface: str
+    capacity: int
+    """bit/s, out of this node."""
+    capacity_in: int | None = None
+    """bit/s, into this node; None: as much as out."""
+    headroom: int = 0
+    """Percent of both that are never reserved."""
+    alarm: int | None = None
+    """Percent of what may be reserved from which on an event tells; 0: never, None: what the policy says."""
+
+    RULES: ClassVar[Rules] = {
+        "interface": an_interface_name,
+        "capacity": a_rate(1),
+        "capacity_in": an_optional(a_rate(1)),
+        "headroom": an_integer(0, 99),
+        "alarm": an_optional(an_integer(0, 100)),
+    }
+    MADE: ClassVar[Rules] = {key: as_read(rule) for key, rule in RULES.items()}
+
+    @property
+    def usable_out(self) -> int:
+        """bit/s that may be reserved out of this node."""
+        return self.capacity * (100 - self.headroom) // 100
+
+    @property
+    def usable_in(self) -> int:
+        """bit/s that may be reserved into this node."""
+        capacity = self.capacity if self.capacity_in is None else self.capacity_in
+        return capacity * (100 - self.headroom) // 100
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSection(Section):
+    """What lies on the way to a prefix (:mod:`asa.routing`)."""
+
+    prefix: IPv4Network | IPv6Network
+    interface: str | None = None
+    """None: what a shorter prefix says, or the kernel."""
+    pools: tuple[str, ...] | None = None
+    """Empty: none is needed; None: what a shorter prefix says, or the consumer."""
+
+    RULES: ClassVar[Rules] = {
+        "prefix": a_prefix,
+        "interface": an_optional(an_interface_name),
+        "pools": an_optional(a_list(a_name, "names of pools")),
+    }
+    MADE: ClassVar[Rules] = {key: as_read(rule) for key, rule in RULES.items()}
+    ONE_OF: ClassVar[tuple[str, ...]] = ("interface", "pools")
+
+
+@dataclass(frozen=True, slots=True)
+class FlowsSection(Section):
+    """Where flows are, as far as no ``[[route]]`` says it."""
+
+    kernel_routes: bool = True
+    """Whether the kernel is asked for the interface where no ``[[route]]`` names one."""
+    hosts_file: Path | None = None
+    """The host table (:mod:`asa.hosts`); None: flows have no names."""
+    prefer: Literal["ipv6", "ipv4"] = "ipv6"
+    """The IP version of the flow of two hosts that have both."""
+    serves: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Where this agent's consumers are: announced to the other agents."""
+
+    RULES: ClassVar[Rules] = {
+        "kernel_routes": a_boolean,
+        "hosts_file": an_optional(a_path),
+        "prefer": a_choice("ipv6", "ipv4"),
+        "serves": a_list(a_prefix, "prefixes"),
+    }
+    MADE: ClassVar[Rules] = {key: as_read(rule) for key, rule in RULES.items()}
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One agent's mandate. Raises :class:`BadConfig`."""
 
@@ -200,11 +290,23 @@ class Config:
     api: ApiSection = ApiSection()
     pools: tuple[PoolSeed, ...] = ()
     limits: LimitsSection = LimitsSection()
+    links: tuple[LinkSection, ...] = ()
+    routes: tuple[RouteSection, ...] = ()
+    flows: FlowsSection = FlowsSection()
+    traffic_classes: tuple[TrafficClass, ...] = BUILT_IN
+    """Without ``default``, which is always there."""
 
     def __post_init__(self) -> None:
         problems = Problems()
         pools_together(self.agent.mode, [each.name for each in self.pools], problems)
+        each_once("link", "interface", [each.interface for each in self.links], problems)
+        each_once("route", "prefix", [each.prefix for each in self.routes], problems)
         problems.raise_any("Config")
+        TrafficClasses(self.traffic_classes)
+
+    @property
+    def classes(self) -> TrafficClasses:
+        return TrafficClasses(self.traffic_classes)
 
 
 def pools_together(mode: str | None, names: Sequence[str | None], problems: Problems) -> None:
@@ -213,6 +315,12 @@ def pools_together(mode: str | None, names: Sequence[str | None], problems: Prob
         problems.add(
             "pool", "is for an origin", 'mode = "origin", or no [[pool]]: a delegator gets its capacity from peers'
         )
-    for index, name in enumerate(names):
-        if name is not None and name in names[:index]:
-            problems.add(f"pool[{index}].name", f"is {name}, as pool[{names.index(name)}] is", "each name once")
+    each_once("pool", "name", names, problems)
+
+
+def each_once(path: str, key: str, values: Sequence[Hashable | None], problems: Problems) -> None:
+    """Of a list of sections each has another value of ``key``; None is what could not be read."""
+    first: dict[Hashable, int] = {}
+    for index, value in enumerate(values):
+        if value is not None and (before := first.setdefault(value, index)) != index:
+            problems.add(f"{path}[{index}].{key}", f"is {value}, as {path}[{before}] is", f"each {key} once")

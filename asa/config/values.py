@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final
 
 from asa.errors import BadRequest
+from asa.flows import Endpoint, InvalidFlow
 from asa.quantities import parse_rate
 from objectives.fields import MAX_NAME, MAX_RATE, InvalidValue, check_name
 
 SOCKET_PATH: Final = 107
 """Bytes of a Unix socket's path (unix(7))."""
+
+MAX_LISTED: Final = 64
+"""Entries of :func:`a_list`."""
+
+_PREFIX: Final = 'a prefix such as "10.2.0.0/16" or "fd00:2::/32"; "0.0.0.0/0" and "::/0" are everything'
 
 Read = Callable[[Any], Any]
 """Raises :class:`Wrong`."""
@@ -75,6 +81,38 @@ def an_optional(read: Read) -> Read:
     return lambda value: None if value is None else read(value)
 
 
+def as_read(read: Read) -> Read:
+    """Takes only what ``read`` gives: for values that are made, not read."""
+
+    def check(value: Any) -> Any:
+        if read(value) != value:
+            raise Wrong(f"is {shown(value)}", "what it is read as from a file")
+        return value
+
+    return check
+
+
+def a_list(read: Read, what: str) -> Read:
+    """At most :data:`MAX_LISTED` of what ``read`` takes, each once; the first that is wrong is told."""
+
+    def read_all(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple):
+            raise Wrong(f"is {shown(value)}", f"a list of {what}")
+        if len(value) > MAX_LISTED:
+            raise Wrong(f"has {len(value)} {what}", f"at most {MAX_LISTED}")
+        found: dict[Any, int] = {}
+        for index, each in enumerate(value):
+            try:
+                first = found.setdefault(read(each), index)
+            except Wrong as error:
+                raise Wrong(f"[{index}] {error.wrong}", error.allowed) from None
+            if first != index:
+                raise Wrong(f"[{index}] is {shown(each)}, as [{first}] is", "each once")
+        return tuple(found)
+
+    return read_all
+
+
 def a_boolean(value: Any) -> bool:
     if type(value) is not bool:
         raise Wrong(f"is {shown(value)}", "true or false")
@@ -122,16 +160,44 @@ def a_group(value: Any) -> str:
     return value
 
 
+def _names_interface(value: object) -> bool:
+    # What the kernel takes for a name: dev_valid_name() in net/core/dev.c.
+    return isinstance(value, str) and bool(re.fullmatch(r"[^\s/:\0]{1,15}", value)) and value not in (".", "..")
+
+
+def an_interface_name(value: Any) -> str:
+    if not _names_interface(value):
+        raise Wrong(f"is {shown(value)}", "the name of an interface, 1..15 characters")
+    return str(value)
+
+
 def interface_names(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not value:
         raise Wrong(f"is {'empty' if value in ([], ()) else shown(value)}", "a list of names; leave it out for all")
     for each in value:
-        # What the kernel takes for a name: dev_valid_name() in net/core/dev.c.
-        if not isinstance(each, str) or not re.fullmatch(r"[^\s/:\0]{1,15}", each) or each in (".", ".."):
+        if not _names_interface(each):
             raise Wrong(f"has {shown(each)}", "names of interfaces, 1..15 characters")
     if len(set(value)) < len(value):
         raise Wrong("has a name twice", "each interface once")
     return tuple(value)
+
+
+def a_prefix(value: Any) -> IPv4Network | IPv6Network:
+    """An address is the prefix of its full length; no bits behind the length are set."""
+    text = str(value) if isinstance(value, IPv4Network | IPv6Network) else value
+    try:
+        network = ip_network(text if isinstance(text, str) else "", strict=False)
+        Endpoint(network)
+    except InvalidFlow as error:
+        raise Wrong(f"is {shown(text)}: {error.message}", error.hint) from None
+    except ValueError:
+        raise Wrong(f"is {shown(value)}", _PREFIX) from None
+    address, slash, length = text.partition("/")
+    if ip_address(address) != network.network_address:
+        raise Wrong(f"is {shown(text)}: host bits are set; did you mean {network}?", _PREFIX)
+    if slash and length != str(network.prefixlen):
+        raise Wrong(f"is {shown(text)}: the length is no plain number; did you mean {network}?", _PREFIX)
+    return network
 
 
 def a_routed_address(value: Any) -> IPv4Address | IPv6Address:

@@ -15,7 +15,7 @@ from cheroot.errors import MaxSizeExceeded
 from asa.errors import AsaError, BadRequest, Unauthorized
 from asa.northbound import checking
 from asa.northbound.bodies import EventsQuery, NoQuery
-from asa.northbound.limits import MAX_BODY, MAX_INT, MAX_KEY, PATIENCE_MS, PLACE_S
+from asa.northbound.limits import MAX_BODY, MAX_INT, MAX_KEY, MAX_SECRET, PATIENCE_MS, PLACE_S
 from asa.northbound.refusals import (
     LengthRequired,
     MethodNotAllowed,
@@ -34,6 +34,7 @@ CONNECTION: Final = "asa.connection"
 """Where the server puts a request's connection into its environment."""
 
 _KEY: Final = re.compile(rf"[\x20-\x7e]{{1,{MAX_KEY}}}")
+_SECRET: Final = re.compile(rf"[\x20-\x7e]{{1,{MAX_SECRET}}}")
 _NO_QUERY: Final = NoQuery()
 _JSON: Final = re.compile(r"application/json(?:\s*;\s*charset=\"?utf-8\"?)?\s*", re.IGNORECASE)
 _ENCODER: Final = msgspec.json.Encoder()
@@ -193,11 +194,23 @@ class _Responder:
         body = self._body(env)
         key = env.get("HTTP_IDEMPOTENCY_KEY")
         if key is not None:
-            if not route.key and req.method not in ("GET", "HEAD", "DELETE"):
+            if not route.key and req.method not in ("GET", "HEAD", "PUT", "DELETE"):
                 raise BadRequest(f"{route.method} {route.path} takes no Idempotency-Key", hint="leave it out")
             if not _KEY.fullmatch(key):
                 raise BadRequest(f"an Idempotency-Key is 1 to {MAX_KEY} printable ASCII characters")
-        return Call(path, query, body, key if route.key else None)
+        return Call(path, query, body, key if route.key else None, self._secret(env) if route.secret else None)
+
+    def _secret(self, env: dict[str, Any]) -> str | None:
+        route = self._route
+        secret: str | None = env.get("HTTP_ASA_SECRET")
+        if secret is None and route.secret_needed:
+            raise BadRequest(
+                f"{route.method} {route.path} needs the header Asa-Secret",
+                hint="send the secret the reservations were made with, or the administrator's",
+            )
+        if secret is not None and not _SECRET.fullmatch(secret):
+            raise BadRequest(f"the header Asa-Secret is not 1 to {MAX_SECRET} printable ASCII characters")
+        return secret
 
     def _body(self, env: dict[str, Any]) -> Any:
         route = self._route

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -28,9 +29,12 @@ _SHOWN: Final = 64
 def body(decoder: msgspec.json.Decoder[Any], data: bytes, known: Iterable[str]) -> Any:
     """The body as the decoder's type. ``known`` are the names a misspelt field is compared with."""
     try:
-        return decoder.decode(data)
+        found = decoder.decode(data)
+        # Which msgspec does not do: of a key given twice the last would count.
+        _ONCE.decode(data.decode())
+        return found
     except msgspec.ValidationError as error:
-        raise _explained(str(error), known, kind="field") from None
+        raise _explained(str(error), known, "field", decoder.type) from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -38,6 +42,21 @@ def body(decoder: msgspec.json.Decoder[Any], data: bytes, known: Iterable[str]) 
         raise BadRequest(
             f"the body {what}", hint="send one JSON object in UTF-8", details={"path": "$", "expected": "JSON"}
         ) from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            path = f"$.{name[:_SHOWN]}"
+            raise BadRequest(
+                f"field {shown(name)} is given twice", hint="give it once", details={"path": path, "expected": "one"}
+            )
+        found[name] = value
+    return found
+
+
+_ONCE: Final = json.JSONDecoder(object_pairs_hook=_each_once)
 
 
 def query(kind: type[msgspec.Struct], raw: bytes) -> Any:
@@ -52,7 +71,7 @@ def query(kind: type[msgspec.Struct], raw: bytes) -> Any:
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
-        raise _explained(str(error), read, kind="query parameter") from None
+        raise _explained(str(error), read, "query parameter", kind) from None
 
 
 @cache
@@ -125,7 +144,28 @@ def shown(name: str) -> str:
     return repr(name if len(name) <= _SHOWN else name[:_SHOWN] + "…")
 
 
-def _explained(problem: str, known: Iterable[str], kind: str) -> BadRequest:
+def _choices(kind: Any, path: str) -> str:
+    """What a field may be that is one of some texts."""
+    described = msgspec.inspect.type_info(kind)
+    for field in getattr(described, "fields", ()):
+        if f"$.{field.name}" == path:
+            return ", ".join(_texts(field.type))
+    return ""
+
+
+def _texts(kind: msgspec.inspect.Type) -> Iterator[str]:
+    if isinstance(kind, msgspec.inspect.Metadata):
+        yield from _texts(kind.type)
+    elif isinstance(kind, msgspec.inspect.UnionType):
+        for each in kind.types:
+            yield from _texts(each)
+    elif isinstance(kind, msgspec.inspect.LiteralType):
+        yield from map(str, kind.values)
+    elif isinstance(kind, msgspec.inspect.IntType):
+        yield "an integer"
+
+
+def _explained(problem: str, known: Iterable[str], kind: str, wanted: Any) -> BadRequest:
     matched = _PLACE.match(problem)
     what, path = (matched["what"], matched["path"] or "$") if matched else (problem, "$")
     if found := _UNKNOWN.match(what):
@@ -141,6 +181,8 @@ def _explained(problem: str, known: Iterable[str], kind: str) -> BadRequest:
             f"{kind} {name!r} is missing", hint="add it", details={"path": f"{path}.{name}", "expected": name}
         )
     expected = _EXPECTED.sub("", what).replace("`", "")
+    if what.startswith("Invalid enum value"):
+        expected = f"one of {_choices(wanted, path)}"
     if "matching regex" in expected:
         expected = "text without control characters"
     where = path if kind == "field" else path.removeprefix("$.")

@@ -14,7 +14,9 @@ from asa.northbound import refusals
 
 _STREAM_TIMEOUT_S: Final = 45.0
 """Three of the comments a stream sends in silence."""
-_REPEATABLE: Final = {"GET", "HEAD", "OPTIONS", "DELETE"}
+_REPEATABLE: Final = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}
+_COUNTED: Final = {("DELETE", "/v1/reservations")}
+"""Done twice it would count the second time only what the first left."""
 _CLOSED: Final = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError, http.client.RemoteDisconnected)
 
 
@@ -91,7 +93,12 @@ class Client:
         """
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         sent = dict(headers or {})
-        repeatable = method in _REPEATABLE or (method == "POST" and any(n.lower() == "idempotency-key" for n in sent))
+        for name, value in sent.items():
+            # A header may be a secret, which the standard library would show in its own error.
+            if not (value.isascii() and value.isprintable()):
+                raise BadRequest(f"the header {name} is not printable ASCII", hint="look for line ends")
+        keyed = method == "POST" and any(name.lower() == "idempotency-key" for name in sent)
+        repeatable = (method in _REPEATABLE and (method, path) not in _COUNTED) or keyed
         target = _target(path, query)
         try:
             response, answer = self._exchange(method, target, data, sent)
@@ -235,7 +242,8 @@ def _error(status: int, answer: Any) -> AsaError | None:
     if not isinstance(body, dict) or not isinstance(body.get("code"), str):
         return None
     code = body["code"]
-    kind = _CLASSES.get(code, AsaError)
+    # What asa.flows, asa.hosts and asa.traffic refuse is a BadRequest; they are not loaded for it.
+    kind = _CLASSES.get(code, BadRequest if status == BadRequest.status else AsaError)
     error = kind(str(body.get("message", "")), hint=str(body.get("hint", "")), details=body.get("details") or {})
     error.code, error.status = code, status
     return error

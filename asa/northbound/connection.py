@@ -27,8 +27,8 @@ from asa.northbound.limits import LINGER_S, MAX_BODY, MAX_HEAD, MAX_HEADERS, MAX
 from asa.northbound.refusals import HeadTooLarge, RequestTimeout, TargetTooLong, TooLarge
 
 _KEPT: Final = frozenset(
-    {b"Authorization", b"Connection", b"Content-Length", b"Content-Type", b"Expect", b"Host", b"Idempotency-Key",
-     b"Last-Event-Id", b"Transfer-Encoding"}
+    {b"Asa-Secret", b"Authorization", b"Connection", b"Content-Length", b"Content-Type", b"Expect", b"Host",
+     b"Idempotency-Key", b"Last-Event-Id", b"Transfer-Encoding"}
 )  # fmt: skip
 """The headers that mean something here; a request that gives one of them twice is refused."""
 _METHODS: Final = frozenset(each.encode() for each in falcon.constants.HTTP_METHODS)

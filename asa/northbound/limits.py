@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from asa import flows
+
 MAX_HEAD: Final = 16_384
 """Bytes of a request's line and headers; more is answered 431 and the connection closed."""
 
@@ -70,7 +72,19 @@ MAX_NAME: Final = 255
 """Characters of a name or an identifier."""
 
 MAX_TEXT: Final = 255
-"""Characters of a selector or a label."""
+"""Characters of an owner or a label."""
+
+MAX_END: Final = flows.MAX_TEXT
+"""Characters of an end of a flow, a middlebox or an output."""
+
+MAX_LABELS: Final = 16
+"""Labels of one reservation."""
+
+MAX_BOXES: Final = 16
+"""Middleboxes of one reservation."""
+
+MAX_HOLD_S: Final = 86_400
+"""Seconds a reservation may be held until it is confirmed."""
 
 MAX_PATIENCE_MS: Final = 60_000
 """Milliseconds a consumer may let peers be asked."""
@@ -86,6 +100,9 @@ MAX_PARAMS: Final = 64
 
 MAX_KEY: Final = 128
 """Characters of an Idempotency-Key."""
+
+MAX_SECRET: Final = 255
+"""Characters of an Asa-Secret."""
 
 MIN_TOKEN: Final = 16
 """Characters of a token; a shorter one could be guessed."""

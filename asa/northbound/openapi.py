@@ -17,13 +17,13 @@ from typing import Any, Final
 import msgspec
 
 from asa import views
-from asa.errors import AsaError, BadRequest, Busy, Short, Unauthorized
+from asa.errors import AsaError, BadRequest, Busy, LinkShort, Short, Unauthorized
 from asa.northbound import refusals
 from asa.northbound.bodies import NoQuery
-from asa.northbound.limits import MAX_BODY, MAX_KEY
+from asa.northbound.limits import MAX_BODY, MAX_KEY, MAX_SECRET
 from asa.northbound.routes import Route
 
-VERSION: Final = "1.0.0"
+VERSION: Final = "2.0.0"
 """Of the API, not of the agent: the second number grows with what is added, the first if something is taken away."""
 
 _REFERENCE: Final = "#/components/schemas/{name}"
@@ -73,7 +73,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         kinds += [kind for kind in (route.result, route.query, route.body) if kind is not None]
     found, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
     schemas = {repr(kind): schema for kind, schema in zip(kinds, found, strict=True)}
-    for name, fields in _documented([views, *_sources(routes)]).items():
+    for name, fields in _documented(_sources(routes)).items():
         _describe(components.get(name, {}), fields)
     for name, component in components.items():
         _tidy(name, component)
@@ -146,6 +146,14 @@ def _parameters(route: Route, components: dict[str, Any]) -> Iterator[dict[str, 
             "description": "The client's own name for this request: sent again with it, the request is done once.",
             "schema": {"type": "string", "pattern": f"^[ -~]{{1,{MAX_KEY}}}$"},
         }
+    if route.secret:
+        yield {
+            "name": "Asa-Secret",
+            "in": "header",
+            "required": route.secret_needed,
+            "description": "The owner's secret, or the administrator's.",
+            "schema": {"type": "string", "format": "password", "pattern": f"^[ -~]{{1,{MAX_SECRET}}}$"},
+        }
     if route.stream:
         yield {
             "name": "Last-Event-ID",
@@ -192,10 +200,10 @@ def _responses(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
 
 
 def _short_error(components: dict[str, Any]) -> dict[str, Any]:
-    """The one error whose details have a type."""
+    """Those errors whose details have a type."""
     body = components["ErrorBody"]
     properties = body["properties"] | {
-        "code": {"const": Short.code},
+        "code": {"enum": [Short.code, LinkShort.code]},
         "details": {"$ref": "#/components/schemas/Refusal"},
     }
     return {
@@ -207,11 +215,11 @@ def _short_error(components: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sources(routes: Iterable[Route]) -> list[ModuleType]:
+def _sources(routes: Iterable[Route]) -> set[ModuleType]:
     """The modules whose types the endpoints answer with, and this one."""
-    kinds = [Error, *(route.result for route in routes)]
-    modules = [inspect.getmodule(kind) for kind in kinds if inspect.isclass(kind)]
-    return [module for module in modules if module is not None and module is not views]
+    kinds = [Error, *(getattr(views, name) for name in views.__all__), *(route.result for route in routes)]
+    modules = {inspect.getmodule(kind) for kind in kinds if inspect.isclass(kind)}
+    return {module for module in modules if module is not None}
 
 
 def _documented(modules: Iterable[ModuleType]) -> dict[str, dict[str, str]]:

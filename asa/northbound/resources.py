@@ -6,24 +6,36 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from msgspec.structs import asdict
+
 from asa import views
 from asa.errors import (
     BadRequest,
     BadWindow,
     Conflict,
+    Duplicate,
+    Elsewhere,
     Ended,
+    Forbidden,
     KeyReused,
+    LinkShort,
     NotFound,
     NotReady,
+    OverCap,
+    RefusedThere,
     Short,
     StoreFailed,
     UnknownPool,
     UnknownReservation,
     UnknownTransfer,
+    Unreachable,
 )
+from asa.flows import InvalidFlow
+from asa.hosts import UnknownHost
 from asa.northbound import bodies
 from asa.northbound.routes import Call, Reply, Route
 from asa.service import Service
+from asa.traffic import UnknownClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,38 +66,50 @@ def seed(service: Service, call: Call) -> Reply:
 
 def reserve(service: Service, call: Call) -> Reply:
     body: bodies.Reserve = call.body
-    made = service.reserve(
-        views.ReservationRequest(
-            body.pool, body.rate, body.start, body.end, body.source, body.destination, body.owner, body.label,
-            body.patience_ms, body.dry_run,
-        ),
-        call.key,
-    )  # fmt: skip
+    made = service.reserve(views.ReservationRequest(**asdict(body)), call.key, call.secret)
     if body.dry_run:
         return Reply(made, status=200)
     return Reply(made, location=f"/v1/reservations/{quote(made.id, safe='')}")
 
 
 def reservations(service: Service, call: Call) -> views.Page:
-    query: bodies.ReservationsQuery = call.query
-    return service.reservations(
-        pool=query.pool, state=query.state, owner=query.owner, after=query.after, limit=query.limit
-    )
+    return service.reservations(**asdict(call.query))
+
+
+def confirm(service: Service, call: Call) -> views.ReservationView:
+    return service.confirm(call.path[0], call.secret, call.body.patience_ms)
+
+
+def cancel_all(service: Service, call: Call) -> views.Cancelled:
+    # The route needs it.
+    assert call.secret is not None
+    return service.cancel_all(call.secret, call.query.owner)
 
 
 def change(service: Service, call: Call) -> views.ReservationView:
     body: bodies.Change = call.body
-    if body.rate is None and body.end is None:
-        raise BadRequest("nothing to change", hint="give rate, end or both", details={"path": "$", "expected": "rate"})
-    return service.change(call.path[0], rate=body.rate, end=body.end, patience_ms=body.patience_ms)
+    if body.rate is None and body.back is None and body.end is None:
+        raise BadRequest(
+            "nothing to change", hint="give rate, back, end or several", details={"path": "$", "expected": "rate"}
+        )
+    return service.change(call.path[0], **asdict(body), secret=call.secret)
+
+
+def refresh_reservation(service: Service, call: Call) -> views.Refreshed:
+    return service.refresh(identifier=call.path[0], secret=call.secret)
+
+
+def refresh(service: Service, call: Call) -> views.Refreshed:
+    return service.refresh(host=call.body.host, secret=call.secret)
+
+
+def set_cap(service: Service, call: Call) -> list[views.CapView]:
+    body: bodies.Cap = call.body
+    return service.set_cap(body.project, body.resource, body.amount, body.percent, call.secret)
 
 
 def availability(service: Service, call: Call) -> views.Availability:
-    query: bodies.AvailabilityQuery = call.query
-    return service.availability(
-        query.pool, start=query.start, end=query.end, rate=query.rate, duration=query.duration,
-        patience_ms=query.patience_ms,
-    )  # fmt: skip
+    return service.availability(**asdict(call.query))
 
 
 def forfeit(service: Service, call: Call) -> views.TransferView:
@@ -115,6 +139,7 @@ def openapi(service: Service, call: Call) -> dict[str, Any]:
 
 _document: dict[str, Any] | None = None
 _CHANGES: Final = (NotReady, StoreFailed)
+_ADMITS: Final = (Short, LinkShort, OverCap, Duplicate, RefusedThere, Unreachable, BadWindow, *_CHANGES)
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("index", "GET", "/", "Where to look.", index, Index),
@@ -144,14 +169,20 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=bodies.Seed, errors=(Conflict, *_CHANGES),
     ),
     Route(
-        "reserve", "POST", "/v1/reservations", "Reserve bandwidth, asking peers within the patience. With an"
-        " Idempotency-Key the same request is done once however often it is sent. A dry run changes nothing and is"
-        " answered 200.", reserve, views.ReservationView, 201, body=bodies.Reserve, key=True, also=(200,), long=True,
-        errors=(Short, BadWindow, UnknownPool, KeyReused, *_CHANGES),
+        "reserve", "POST", "/v1/reservations", "Reserve bandwidth, or treatment of packets, asking peers within the"
+        " patience. With an Idempotency-Key the same request is done once however often it is sent; with an Asa-Secret"
+        " only who knows it, or the administrator, may change or cancel it. A dry run changes nothing and is answered"
+        " 200.", reserve, views.ReservationView, 201, body=bodies.Reserve, key=True, also=(200,), secret=True,
+        long=True, errors=(UnknownPool, UnknownHost, UnknownClass, InvalidFlow, Elsewhere, KeyReused, *_ADMITS),
     ),
     Route(
         "reservations", "GET", "/v1/reservations", "Reservations made here, in order of id, a page at a time.",
         reservations, views.Page, query=bodies.ReservationsQuery,
+    ),
+    Route(
+        "cancel_all", "DELETE", "/v1/reservations", "Cancel all reservations that the secret opens. If it fails some"
+        " may be cancelled and some not; it may be repeated.", cancel_all, views.Cancelled, query=bodies.CancelQuery,
+        secret=True, secret_needed=True, errors=_CHANGES,
     ),
     Route(
         "reservation", "GET", "/v1/reservations/{id}", "One reservation.",
@@ -159,13 +190,40 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         "change", "PATCH", "/v1/reservations/{id}", "Resize, extend or shorten a reservation, at once or not at all.",
-        change, views.ReservationView, body=bodies.Change, long=True,
-        errors=(Short, BadWindow, UnknownReservation, Ended, *_CHANGES),
+        change, views.ReservationView, body=bodies.Change, secret=True, long=True,
+        errors=(UnknownReservation, Ended, Conflict, Forbidden, *_ADMITS),
     ),
     Route(
         "cancel", "DELETE", "/v1/reservations/{id}", "Cancel a reservation; a cancelled one is returned as it is.",
-        lambda service, call: service.cancel(call.path[0]), views.ReservationView,
-        errors=(UnknownReservation, Ended, *_CHANGES),
+        lambda service, call: service.cancel(call.path[0], call.secret), views.ReservationView, secret=True,
+        errors=(UnknownReservation, Ended, Forbidden, *_CHANGES),
+    ),
+    Route(
+        "confirm", "POST", "/v1/reservations/{id}/confirm", "Book what is held, at both ends.", confirm,
+        views.ReservationView, body=bodies.Confirm, body_optional=True, secret=True, long=True,
+        errors=(UnknownReservation, Ended, Conflict, Forbidden, RefusedThere, Unreachable, *_CHANGES),
+    ),
+    Route(
+        "refresh_reservation", "POST", "/v1/reservations/{id}/refresh", "Place a reservation anew whose ends may have"
+        " moved; if it cannot be it stays as it was.", refresh_reservation, views.Refreshed, body=bodies.Nothing,
+        body_optional=True, secret=True, long=True, errors=(UnknownReservation, Forbidden, *_CHANGES),
+    ),
+    Route(
+        "refresh", "POST", "/v1/refresh", "Place all reservations anew that name a host; those that cannot be stay as"
+        " they were.", refresh, views.Refreshed, body=bodies.Refresh, secret=True, long=True,
+        errors=(UnknownReservation, Forbidden, *_CHANGES),
+    ),
+    Route(
+        "caps", "GET", "/v1/caps", "What each project may have booked.",
+        lambda service, call: service.caps(), list[views.CapView],
+    ),
+    Route(
+        "set_cap", "PUT", "/v1/caps", "Set a cap, or remove it; answers all of them.", set_cap, list[views.CapView],
+        body=bodies.Cap, secret=True, errors=(NotFound, Forbidden, *_CHANGES),
+    ),
+    Route(
+        "links", "GET", "/v1/links", "The interfaces whose capacity is limited, each direction.",
+        lambda service, call: service.links(), list[views.LinkView],
     ),
     Route(
         "availability", "GET", "/v1/availability", "How much of a pool is free over a window, when a rate would fit,"
@@ -222,6 +280,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         "deactivate", "POST", "/v1/agent/deactivate", "Stop asking and granting; what is promised stays promised.",
         lambda service, call: service.deactivate(), views.Status, body=bodies.Nothing, body_optional=True,
         errors=_CHANGES,
+    ),
+    Route(
+        "pause", "POST", "/v1/agent/pause", "Enforce nothing on this node until it is resumed, also over restarts;"
+        " bookings stay, and new ones are taken.", lambda service, call: service.pause(call.secret), views.Status,
+        body=bodies.Nothing, body_optional=True, secret=True, errors=(Forbidden, *_CHANGES),
+    ),
+    Route(
+        "resume", "POST", "/v1/agent/resume", "Enforce again.", lambda service, call: service.resume(call.secret),
+        views.Status, body=bodies.Nothing, body_optional=True, secret=True, errors=(Forbidden, *_CHANGES),
     ),
     Route(
         "restart", "POST", "/v1/agent/restart", "Replace the running program by the installed version.",

@@ -23,6 +23,8 @@ class Call:
     body: Any
     key: str | None
     """The Idempotency-Key."""
+    secret: str | None = field(default=None, repr=False)
+    """The Asa-Secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class Route:
     body_optional: bool = False
     key: bool = False
     """Whether it takes an Idempotency-Key."""
+    secret: bool = False
+    """Whether it takes an Asa-Secret."""
+    secret_needed: bool = False
+    """Whether it is refused without."""
     errors: tuple[type[AsaError], ...] = ()
     """What the service raises, beside what every endpoint may answer."""
     also: tuple[int, ...] = ()

@@ -88,13 +88,37 @@ def _fold_log(copy: Path, lost: list[str]) -> None:
 
 
 def _rows(content: bytes, damage: Damage, schema: Schema, lost: list[str]) -> sqlite3.Connection:
-    """A database in memory, of this version, with every row whose seal is intact."""
-    pages = Pages(content)
-    version = schema.version
+    """A database in memory, of this version, with every row whose seal is intact.
+
+    Where the first page is lost nothing says of which version the file is: it is of that which most rows fit.
+    """
+    versions = list(range(schema.version, 0, -1))
     if len(content) >= 100:
         said, application = struct.unpack_from(">60xI4xI", content)
         if application == APPLICATION_ID and 1 <= said <= schema.version:
-            version = said
+            versions = [said]
+    best: tuple[int, sqlite3.Connection, list[str]] | None = None
+    for version in versions:
+        told: list[str] = []
+        database, found = _rows_of(Pages(content), version, damage, schema, told)
+        if best is not None and found <= best[0]:
+            database.close()
+            continue
+        if best is not None:
+            best[1].close()
+        best = found, database, told
+    assert best is not None
+    lost += best[2]
+    return best[1]
+
+
+def _rows_of(
+    pages: Pages, version: int, damage: Damage, schema: Schema, lost: list[str]
+) -> tuple[sqlite3.Connection, int]:
+    """As if the file were of a version; and how many rows fit that.
+
+    Without the first page only those tables of a database that was migrated are found that its first version had.
+    """
     database = model(schema, version)
     # Where the first page is lost: the tables of a database begin where those of a new one do. A wrong guess does no
     # harm, for the seals tell the tables apart.
@@ -104,6 +128,7 @@ def _rows(content: bytes, damage: Damage, schema: Schema, lost: list[str]) -> sq
     if not count or count[0] < damage.serial:
         known = f"{damage.serial - count[0]}" if count else "an unknown number"
         lost.append(f"the latest transactions, {known} of {damage.serial}")
+    whole = 0
     for name, columns in sealed_tables(database).items():
         statement = f'INSERT INTO "{name}" VALUES ({", ".join("?" * (len(columns) + 1))})'
         place = [each[1] for each in database.execute(f'PRAGMA table_info("{name}")')].index("seal")
@@ -115,12 +140,13 @@ def _rows(content: bytes, damage: Damage, schema: Schema, lost: list[str]) -> sq
                 continue
             try:
                 database.execute(statement, values)
+                whole += 1
             except (sqlite3.Error, OverflowError) as error:
                 missing.append(f"{values[:1]}: {error}")
         lost += [f"{name}: {each}" for each in missing]
     for number in range(version + 1, schema.version + 1):
         migrate(database, schema.migrations[number - 1], number)
-    return database
+    return database, whole
 
 
 def _records(database: sqlite3.Connection, schema: Schema, lost: list[str]) -> list[Record]:

@@ -105,6 +105,45 @@ _VERSION_1: Final[Migration] = (
 ) STRICT, WITHOUT ROWID""",
 )
 
+# A reservation's ``label`` is its only label; ``more`` has what few have, as JSON (:mod:`asa.store.rows`).
+_VERSION_2: Final[Migration] = (
+    "ALTER TABLE reservations ADD COLUMN more TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE contacts ADD COLUMN serves TEXT NOT NULL DEFAULT ''",
+    """CREATE TABLE caps (
+    project TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount >= 0),
+    percent INTEGER NOT NULL CHECK (percent IN (0, 1)),
+    seal INTEGER NOT NULL,
+    PRIMARY KEY (project, resource)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE pacts (
+    txn BLOB NOT NULL PRIMARY KEY,
+    peer TEXT NOT NULL,
+    before TEXT,
+    after TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    seal INTEGER NOT NULL
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE verdicts (
+    txn BLOB NOT NULL PRIMARY KEY,
+    peer TEXT NOT NULL,
+    id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    seal INTEGER NOT NULL
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE notices (
+    id TEXT NOT NULL,
+    peer TEXT NOT NULL,
+    why TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    "end" INTEGER,
+    seal INTEGER NOT NULL,
+    PRIMARY KEY (id, peer)
+) STRICT, WITHOUT ROWID""",
+)
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -118,7 +157,7 @@ class Schema:
         return len(self.migrations)
 
 
-SCHEMA: Final = Schema((_VERSION_1,), TABLES)
+SCHEMA: Final = Schema((_VERSION_1, _VERSION_2), TABLES)
 
 
 def application_id(connection: sqlite3.Connection) -> int:

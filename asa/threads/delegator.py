@@ -7,17 +7,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
-from typing import Final
+from typing import Final, TypeVar
 
-from asa import reservations
-from asa.asking import Need, Obtained, hand_over, obtain, probe
-from asa.asking import reserve as reserve_steps
+from asa.asking import Need, fit, hand_over, obtain, probe
 from asa.books import Books
-from asa.errors import Busy, Short, StoreFailed
+from asa.errors import Busy, LinkShort, Short, StoreFailed
 from asa.ledger import Ledger
 from asa.performer import Performer
-from asa.records import Reservation
-from asa.steps import Party
+from asa.records import Plan
+from asa.shortage import NOTHING, Said
+from asa.steps import Party, Steps
 from asa.threads.duty import Duty
 from objectives import Block, NodeId, Window
 
@@ -28,6 +27,9 @@ FAILED: Final = 3
 LONGEST_S: Final = 120.0
 MOST_BLOCKS: Final = 64
 """Handed over in one transfer."""
+
+
+T = TypeVar("T")
 
 
 class Delegator(Duty):
@@ -60,25 +62,32 @@ class Delegator(Duty):
 
     # Consumers.
 
-    def reserve(self, wanted: Reservation, patience_s: float, key: str | None, digest: str) -> Reservation:
-        """Admit a reservation, with capacity from peers if need be. Raises Short, Busy, StoreFailed.
+    def fit(
+        self,
+        rule: Callable[[Ledger, Said], Plan[T]],
+        lacking: Callable[[Ledger], list[tuple[str, int, Window]]],
+        patience_s: float,
+    ) -> T:
+        """Perform a rule that books capacity, with that of peers if need be (:func:`asa.asking.fit`).
 
-        It runs in the consumer's own thread: that is the shortest way.
+        Raises what the rule does, Busy, StoreFailed. It runs in the consumer's own thread: that is the shortest way.
         """
         party, until = self._party, time.monotonic() + patience_s
         try:
-            return self._books.transact(lambda ledger: reservations.book(ledger, party.clock(), wanted, key, digest))
+            return self._books.transact(lambda ledger: rule(ledger, NOTHING))
+        except LinkShort:
+            raise
         except Short:
             if patience_s <= 0 or not (party.active() or self._books.failed):
                 raise
         with self._turn(until):
-            return self._performer.run(reserve_steps(party, wanted, until, key, digest))
+            return self._performer.run(fit(party, rule, lacking, until))
 
-    def obtain(self, pool: str, rate: int, window: Window, patience_s: float) -> Obtained:
-        """Bring capacity for a change of a reservation. Raises Busy, StoreFailed."""
+    def converse(self, steps: Callable[[float], Steps[T]], patience_s: float) -> T:
+        """Have a conversation for a consumer, told until when (monotonic s). Raises what it does, Busy, StoreFailed."""
         until = time.monotonic() + patience_s
         with self._turn(until):
-            return self._performer.run(obtain(self._party, Need(pool, rate, window, until, urgent=True)))
+            return self._performer.run(steps(until))
 
     def probe(self, pool: str, rate: int, window: Window, patience_s: float) -> int:
         """bit/s peers would grant; nothing is kept of it. Raises Busy."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 import grasp
 from asa.policy import Policy
 from asa.threads.duty import Duty
 from grasp import FloodItem, GraspError, Locator, Objective
 from objectives.agent import Announcement
+from objectives.reach import Reach
 
 PEERS_PER_SECOND: Final = 10
 """The more agents there are, the more rarely each floods: so many announcements a second reach each node."""
@@ -26,18 +27,30 @@ LIVES: Final = 3
 """A flood is valid for so many intervals."""
 
 
+class Names(Protocol):
+    """The objectives, as they are called here."""
+
+    @property
+    def agent(self) -> str: ...
+    @property
+    def params(self) -> str: ...
+    @property
+    def reach(self) -> str: ...
+
+
 class Flooder(Duty):
-    """``announcement`` and ``locator`` tell what to say; ``crowd`` how many agents are known."""
+    """``announcement``, ``reach`` and ``locator`` tell what to say; ``crowd`` how many agents are known."""
 
     name = "flooder"
 
     def __init__(
         self,
         asa: grasp.ASA,
-        names: tuple[str, str],
+        names: Names,
         policy: Policy,
         origin: bool,
         announcement: Callable[[], Announcement],
+        reach: Callable[[], Reach | None],
         locator: Callable[[], Locator],
         crowd: Callable[[], int],
         report: Callable[[str, str], None],
@@ -45,10 +58,11 @@ class Flooder(Duty):
     ) -> None:
         super().__init__(report, rng)
         self._asa = asa
-        self._agent_name, self._params_name = names
+        self._names = names
         self._policy = policy
         self._origin = origin
         self._announcement = announcement
+        self._reach = reach
         self._locator = locator
         self._crowd = crowd
         self._last = 0.0
@@ -81,10 +95,13 @@ class Flooder(Duty):
         """Once, now."""
         ttl = int(LIVES * interval * 1000)
         for part in said.parts():
-            self._send(FloodItem(self._objective(self._agent_name, part.to_value()), self._locator()), ttl)
+            self._send(FloodItem(self._objective(self._names.agent, part.to_value()), self._locator()), ttl)
+        reach = self._reach() if said.state != "left" else None
+        for prefixes in reach.parts() if reach is not None else ():
+            self._send(FloodItem(self._objective(self._names.reach, prefixes.to_value()), self._locator()), ttl)
         # Serial 0 is the defaults, which all have.
         if self._origin and self._policy.params.serial:
-            self._send(FloodItem(self._objective(self._params_name, self._policy.params.to_value())), ttl)
+            self._send(FloodItem(self._objective(self._names.params, self._policy.params.to_value())), ttl)
 
     def _objective(self, name: str, value: object) -> Objective:
         return Objective.synchronization(name, value, loop_count=LOOP_COUNT)

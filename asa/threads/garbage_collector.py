@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Final, TypeVar
 
-from asa import reservations, transfer
+from asa import expiry, pacts, transfer
 from asa.books import Books
 from asa.errors import StoreFailed
 from asa.events import EventLog
@@ -52,7 +52,10 @@ class GarbageCollector(Duty):
         for lapsed in self._all(lambda ledger: transfer.elapsed(ledger, now, MOST)):
             for given in lapsed:
                 self._events.tell("transfer-lapsed", f"the window of a transfer to {given.peer.name} has passed")
-        for _ in self._all(lambda ledger: reservations.elapsed(ledger, now, params, MOST)):
+        for ended in self._all(lambda ledger: pacts.elapsed(ledger, now, MOST)):
+            for pact in ended:
+                self._events.tell("pact-lapsed", f"what {pact.peer.name} was to decide about {pact.after.id} is over")
+        for _ in self._all(lambda ledger: expiry.elapsed(ledger, now, params, MOST)):
             pass
         for pool in self._books.read(lambda ledger: list(ledger.accounts)):
             self._books.transact(lambda ledger, pool=pool: tidied(ledger, pool))  # type: ignore[misc]

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Final
+from typing import Final, TypeVar
 
 import grasp
 from asa.answering import serve
 from asa.events import Complaints, EventLog
+from asa.pairing import serve_pact
 from asa.performer import Performer
+from asa.records import Reservation
 from asa.steps import Party
 from asa.threads.duty import Duty
 from grasp import Negotiation
-from objectives import InvalidValue
-from objectives.resource import request_from_value
+from objectives import InvalidValue, pact, resource
+from objectives.pact import Arrange
+
+R = TypeVar("R", resource.Request, pact.Request)
 
 REPORT_S: Final = 10.0
 """How often refused values are told of."""
 
 
 class MainNegotiator(Duty):
-    """Listens for ``EX1.Resource``. The session's own thread is the NEGOTIATOR of RFC 9222 Appendix C."""
+    """Listens for ``EX1.Resource`` and ``EX1.Pact``. The session's own thread is the NEGOTIATOR of RFC 9222 App. C.
+
+    ``place`` says what the terms of a request for the other end of a reservation come to here, or raises AsaError.
+    """
 
     name = "negotiator"
     pause = REPORT_S
@@ -29,9 +36,11 @@ class MainNegotiator(Duty):
     def __init__(
         self,
         asa: grasp.ASA,
-        objective: str,
+        resource_name: str,
+        pact_name: str,
         party: Party,
         performer: Performer,
+        place: Callable[[Arrange], Reservation],
         events: EventLog,
         complaints: Complaints,
         report: Callable[[str, str], None],
@@ -39,24 +48,37 @@ class MainNegotiator(Duty):
     ) -> None:
         super().__init__(report, rng)
         self._asa = asa
-        self._objective = objective
+        self._names = resource_name, pact_name
         self._party = party
         self._performer = performer
+        self._place = place
         self._events = events
         self._complaints = complaints
 
     def listen(self) -> None:
         """Take requests from now on."""
-        self._asa.on_negotiate(self._objective, self._negotiator)
+        resource_name, pact_name = self._names
+        self._asa.on_negotiate(resource_name, self._resource)
+        self._asa.on_negotiate(pact_name, self._pact)
 
-    def _negotiator(self, negotiation: Negotiation) -> None:
+    def _resource(self, negotiation: Negotiation) -> None:
+        request = self._read(negotiation, resource.request_from_value)
+        if request is not None:
+            self._performer.run(serve(self._party, request, negotiation.dry_run), negotiation)
+
+    def _pact(self, negotiation: Negotiation) -> None:
+        request = self._read(negotiation, pact.request_from_value)
+        if request is not None:
+            self._performer.run(serve_pact(self._party, request, self._place), negotiation)
+
+    def _read(self, negotiation: Negotiation, read: Callable[[object], R]) -> R | None:
+        """The request a session began with; None if it makes no sense, and is declined."""
         try:
-            request = request_from_value(negotiation.offer.value)
+            return read(negotiation.offer.value)
         except InvalidValue as error:
             self._complaints.add(f"a request: {error}")
             negotiation.decline(f"bad-value: {error}"[:200])
-            return
-        self._performer.run(serve(self._party, request, negotiation.dry_run), negotiation)
+            return None
 
     def turn(self) -> float | None:
         self._complaints.tell(self._events, "peer-refused")

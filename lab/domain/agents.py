@@ -26,8 +26,10 @@ _CALM: Final = re.compile("^[-0-9]+ [:,0-9]+ (DEBUG|INFO|WARNING) ")
 class Agent:
     """One agent. Requests may be made by any thread, each over a connection of its own."""
 
-    def __init__(self, name: str, mode: str, place: Place, directory: Path, seeds: Mapping[str, int]) -> None:
-        """``seeds``: bit/s by pool, at an origin."""
+    def __init__(
+        self, name: str, mode: str, place: Place, directory: Path, seeds: Mapping[str, int], more: str = ""
+    ) -> None:
+        """``seeds``: bit/s by pool, at an origin. ``more``: further sections of its configuration."""
         self.name = name
         self.mode = mode
         self.socket = directory / f"{name}.sock"
@@ -40,7 +42,7 @@ class Agent:
         self._place = place
         self._process: Process | None = None
         self._connections = threading.local()
-        self.config.write_text(_toml(self, directory / name, seeds))
+        self.config.write_text(f"{_toml(self, directory / name, seeds)}\n{more}")
 
     @property
     def pid(self) -> int:

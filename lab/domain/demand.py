@@ -13,7 +13,7 @@ from typing import Any, Final
 from asa.errors import BadRequest
 from asa.quantities import MAX_RATE, parse_duration, parse_rate
 
-COLUMNS: Final = ("node", "pool", "rate", "start", "end", "endpoints", "at", "label")
+COLUMNS: Final = ("node", "pool", "rate", "start", "end", "endpoints", "at", "label", "back")
 REQUIRED: Final = COLUMNS[:4]
 MOST_ROWS: Final = 100_000
 LAST_S: Final = 31_622_400
@@ -45,6 +45,8 @@ class Row:
     at: int = 0
     """When it is asked for; before ``start`` is a booking ahead."""
     label: str = ""
+    back: int = 0
+    """bit/s the other way; 0: it is one-way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,8 @@ def _row(number: int, record: Mapping[str, Any], nodes: Collection[str]) -> Row:
     if at > start:
         raise DemandError(f"it is asked for at {at} s, after its start at {start} s")
     source, destination = _endpoints(given.get("endpoints"))
-    return Row(number, node, pool, _rate(given["rate"]), start, end, source, destination, at, label[:LABEL])
+    back = _rate(given["back"]) if "back" in given else 0
+    return Row(number, node, pool, _rate(given["rate"]), start, end, source, destination, at, label[:LABEL], back)
 
 
 def _text(given: Mapping[str, Any], key: str) -> str:

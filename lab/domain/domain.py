@@ -22,6 +22,8 @@ START_S: Final = 20.0
 START_EACH_S: Final = 2.0
 """More for each agent: they start side by side on few processors."""
 PAGE: Final = 1_000
+SERVES: Final = '[flows]\nkernel_routes = false\nserves = ["10.{}.0.0/16"]\n'
+"""Where the consumers of each agent are, in order of the agents."""
 AUDITS: Final = 6
 """How often an audit that found no rest is repeated."""
 
@@ -43,8 +45,9 @@ class Domain:
                 ground.places[name],
                 directory,
                 seeds if name == topology.origin else {},
+                SERVES.format(number),
             )
-            for name in topology.agents
+            for number, name in enumerate(topology.agents, 1)
         }
         self.origin = self.agents[topology.origin]
         self.victim = self.agents[topology.delegators[-1]]

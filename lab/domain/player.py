@@ -67,7 +67,8 @@ def reserve(
     """Ask until there is an answer. An agent that died was asked, perhaps in vain, so the key stays the same."""
     body = {
         "pool": row.pool, "rate": row.rate, "start": window[0], "end": window[1], "source": row.source,
-        "destination": row.destination, "owner": owner, "label": row.label, "patience_ms": PATIENCE_MS,
+        "destination": row.destination, "owner": owner, "labels": [row.label] if row.label else [],
+        "patience_ms": PATIENCE_MS, "kind": "two-way" if row.back else "one-way", "back": row.back,
     }  # fmt: skip
     begin = clock()
     attempts = 0
@@ -85,6 +86,10 @@ def reserve(
             break
         except (Unreachable, NotReady) as error:
             reason = error.code
+            if "node" in error.details:
+                # The agent that would have the other end, and not this one.
+                outcome = "refused"
+                break
             if clock() - begin > GIVE_UP_S:
                 break
             sleep(AGAIN_S)

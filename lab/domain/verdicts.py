@@ -128,4 +128,16 @@ def broken(verdicts: Iterable[Verdict], listed: Mapping[str, Iterable[Mapping[st
             found.append(f"{name} was admitted as {wanted} and is {view}")
         elif view["state"] == "cancelled":
             found.append(f"{name} was admitted and is cancelled")
+        elif partner := str(view.get("partner", "")).partition("#")[0]:
+            other = by_id.get((partner, verdict.id)) if partner in listed else mirrored(view)
+            if other is None or mirrored(other) != mirrored(mirrored(view)):
+                found.append(f"{name} was admitted at both ends and is {other} at {partner}")
     return found
+
+
+def mirrored(view: Mapping[str, Any]) -> dict[str, Any]:
+    """What matters of a reservation, as the agent at its other end has it."""
+    return {
+        "rate": view["back"], "back": view["rate"], "start": view["start"], "end": view["end"],
+        "source": view["destination"], "destination": view["source"],
+    }  # fmt: skip

@@ -62,8 +62,12 @@ class Agent:
         limits: Mapping[str, int] | None = None,
         at: str = "",
         workers: int = 8,
+        more: str = "",
     ) -> None:
-        """``pools``: bit/s by name, or (bit/s, where on the pool's line). ``at`` tells apart agents of one name."""
+        """``pools``: bit/s by name, or (bit/s, where on the pool's line). ``at`` tells apart agents of one name.
+
+        ``more``: further sections of its configuration, and keys of ``[api]`` before them.
+        """
         self.host = host
         self.name = name
         self.address = address
@@ -77,7 +81,7 @@ class Agent:
         devices = [f"eth{number}" for number in range(_links(host))]
         text = f'[agent]\nname = "{name}"\nmode = "{mode}"\nstate_dir = "{self.state}"\n'
         text += f'[grasp]\ninterfaces = {json.dumps(devices)}\naddress = "{address}"\n'
-        text += f'[api]\nsocket = "{self.socket}"\nworkers = {workers}\n'
+        text += f'[api]\nsocket = "{self.socket}"\nworkers = {workers}\n{more}\n'
         for pool, capacity in (pools or {}).items():
             amount, place = capacity if isinstance(capacity, tuple) else (capacity, None)
             text += f'[[pool]]\nname = "{pool}"\ncapacity = {amount}\n' + (
@@ -139,13 +143,23 @@ class Agent:
     # What it is asked.
 
     def request(
-        self, method: str, path: str, body: Any = None, *, key: str | None = None, timeout: float = 30.0, **query: Any
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        key: str | None = None,
+        secret: str | None = None,
+        timeout: float = 30.0,
+        **query: Any,
     ) -> Any:
         """Raises AsaError."""
         clients: dict[float, Client] = self._connections.__dict__.setdefault("clients", {})
         if timeout not in clients:
             clients[timeout] = Client(str(self.socket), timeout=timeout)
-        headers = {"Idempotency-Key": key} if key is not None else None
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        if secret is not None:
+            headers["Asa-Secret"] = secret
         return clients[timeout].request(method, f"/v1/{path}", body, query, headers)
 
     def get(self, path: str, **query: Any) -> Any:
@@ -154,11 +168,12 @@ class Agent:
     def post(self, path: str, body: Any = None) -> Any:
         return self.request("POST", path, body)
 
-    def reserve(self, pool: str, rate: int, *, key: str | None = None, **wanted: Any) -> dict[str, Any]:
+    def reserve(
+        self, pool: str, rate: int, *, key: str | None = None, secret: str | None = None, **wanted: Any
+    ) -> dict[str, Any]:
         key = key or os.urandom(8).hex()
-        found: dict[str, Any] = self.request(
-            "POST", "reservations", {"pool": pool, "rate": rate, **wanted}, key=key, timeout=60.0
-        )
+        body = {"pool": pool, "rate": rate, **wanted}
+        found: dict[str, Any] = self.request("POST", "reservations", body, key=key, secret=secret, timeout=60.0)
         return found
 
     def refused(self, pool: str, rate: int, **wanted: Any) -> Short:
@@ -178,8 +193,8 @@ class Agent:
             if (after := page["next"]) is None:
                 return found
 
-    def cancel(self, reservation: str) -> Any:
-        return self.request("DELETE", f"reservations/{reservation}")
+    def cancel(self, reservation: str, secret: str | None = None) -> Any:
+        return self.request("DELETE", f"reservations/{reservation}", secret=secret)
 
     def params(self, **values: int | bool) -> dict[str, Any]:
         """The policy here, after it was changed if ``values`` are given: values by name, and ``serial``."""

@@ -347,7 +347,7 @@ def test_a_change_brings_what_it_lacks_or_changes_nothing(line):
 def test_a_request_with_a_key_is_done_once_wherever_its_capacity_comes_from(line):
     pool, now = line.seed("keyed", G), int(time.time())
     c = line.agents["c"]
-    wanted = {"end": now + 600, "label": "once"}
+    wanted = {"end": now + 600, "labels": ["once"]}
     first = c.reserve(pool, 100 * M, key="vm-1", **wanted)
     again = in_parallel([lambda: c.reserve(pool, 100 * M, key="vm-1", **wanted)] * 4)
     assert {each["id"] for each in again} == {first["id"]}

@@ -74,7 +74,7 @@ class Consumer:
         start = now + self.rng.choice([0, 0, 5, 60, self.rng.randrange(LONGEST_S)])
         end = self.rng.choice([None, start + self.rng.randrange(2, 12), start + self.rng.randrange(30, LONGEST_S)])
         rate = self.rng.choice([M, 50 * M, 400 * M, 2 * G, self.rng.randrange(1, 3 * G)])
-        wanted = {"start": start, "end": end, "label": label, "patience_ms": self.rng.choice([0, 1_000, 3_000])}
+        wanted = {"start": start, "end": end, "labels": [label], "patience_ms": self.rng.choice([0, 1_000, 3_000])}
         try:
             booked = self.answer(lambda: self.agent.reserve("wan", rate, key=label, **wanted))
         except Short:
@@ -86,7 +86,7 @@ class Consumer:
             self.no.add(label)
             return
         self.counts["booked"] += 1
-        if (booked["rate"], booked["end"], booked["label"]) != (rate, end, label) or booked["start"] < start:
+        if (booked["rate"], booked["end"], booked["labels"]) != (rate, end, [label]) or booked["start"] < start:
             self.defects.append(f"asked for {rate} {wanted}, booked {booked}")
         self.yes[booked["id"]] = (rate, booked["start"], end, label)
 
@@ -236,12 +236,12 @@ def test_whatever_consumers_were_told_is_true_after_any_number_of_crashes(shared
     everything = []
     for agent in agents:
         found = {each["id"]: each for each in agent.reservations("wan")}
-        labels = {each["label"] for each in found.values()}
+        labels = {each["labels"][0] for each in found.values()}
         mine = [each for each in consumers if each.agent is agent]
         for consumer in mine:
             for identifier, (rate, start, end, label) in consumer.yes.items():
                 there = found.pop(identifier)
-                assert (there["rate"], there["start"], there["end"], there["label"]) == (rate, start, end, label)
+                assert (there["rate"], there["start"], there["end"], there["labels"]) == (rate, start, end, [label])
                 assert (there["state"] == "cancelled") == (identifier in consumer.cancelled), there
                 if identifier not in consumer.cancelled:
                     everything.append((rate, start, end))

@@ -96,7 +96,7 @@ def test_a_full_disk_stops_granting_and_booking_but_nothing_that_was_promised(pa
         while not stop.is_set():
             count += 1
             try:
-                booked = full.reserve(pool, M, label=f"{number}-{count}", start=int(time.time()) + 60 * count)
+                booked = full.reserve(pool, M, labels=[f"{number}-{count}"], start=int(time.time()) + 60 * count)
                 promised[booked["id"]] = booked["rate"]
             except StoreFailed as error:
                 refused.append(error)
@@ -187,7 +187,7 @@ def damaged(pair) -> Domain:
     victim = pair.agent(name)
     pair.start(**QUIET)
     for number in range(60):
-        victim.reserve("wan", M, label=f"number {number}" + "x" * 200)
+        victim.reserve("wan", M, labels=[f"number {number}" + "x" * 200])
     victim.before = (victim.node, {each["id"] for each in victim.reservations("wan")})
     assert victim.stop() == 0
     return pair

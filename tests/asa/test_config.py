@@ -4,7 +4,7 @@ import json
 import os
 import re
 from dataclasses import FrozenInstanceError, fields
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,18 @@ from asa.config import (
     AgentSection,
     ApiSection,
     Config,
+    FlowsSection,
     GraspSection,
     LimitsSection,
+    LinkSection,
     PoolSeed,
+    RouteSection,
     load,
     parse,
     problem_text,
 )
 from asa.errors import BadConfig
+from asa.traffic import BUILT_IN, TrafficClass, TrafficClasses
 
 ROOT = Path(__file__).parents[2]
 AGENT = '[agent]\nname = "o"\nmode = "origin"\n'
@@ -46,9 +50,12 @@ def test_two_keys_are_enough() -> None:
     config = parse('[agent]\nname = "d"\nmode = "delegator"\n', "x")
     assert config.agent == AgentSection("d", "delegator", Path("/var/lib/asa"), "info")
     assert config.grasp == GraspSection(None, 0, None, False, "EX1.", "plain")
-    assert config.api == ApiSection(Path("/run/asa/asa.sock"), 0o660, None, None, None, 8)
+    assert config.api == ApiSection(Path("/run/asa/asa.sock"), 0o660, None, None, None, 8, None)
     assert config.pools == ()
     assert config.limits == LimitsSection(200_000, 4_096, 8, 10_000)
+    assert (config.links, config.routes) == ((), ())
+    assert config.flows == FlowsSection(True, None, "ipv6", ())
+    assert config.classes == TrafficClasses(BUILT_IN)
 
 
 def test_every_key_is_read() -> None:
@@ -73,6 +80,7 @@ def test_every_key_is_read() -> None:
         tcp = "[::1]:7180"
         token_file = "/etc/asa/token"
         workers = 64
+        admin_file = "/etc/asa/admin"
         [[pool]]
         name = "wan"
         capacity = "2.5Gbit"
@@ -86,16 +94,72 @@ def test_every_key_is_read() -> None:
         peers = 2
         negotiations = 3
         events = 100
+        [[link]]
+        interface = "eth0"
+        capacity = "10Gbit"
+        [[link]]
+        interface = "eth1"
+        capacity = 999
+        capacity_in = "1kbit"
+        headroom = 10
+        alarm = 0
+        [[route]]
+        prefix = "10.2.0.0/16"
+        interface = "eth0"
+        pools = ["wan", "lan"]
+        [[route]]
+        prefix = "10.2.0.1"
+        pools = []
+        [[route]]
+        prefix = "::/0"
+        interface = "eth1"
+        [flows]
+        kernel_routes = false
+        hosts_file = "/etc/asa/hosts.toml"
+        prefer = "ipv4"
+        serves = ["fd00:1::/64", "10.1.0.0/24"]
+        [classes]
+        gold = { dscp = 10, keep = true }
+        [classes.silver]
+        dscp = 12
         """,
         "x",
     )
     assert config == Config(
         AgentSection("o-1_x.y", "origin", Path("/srv/asa"), "debug"),
         GraspSection(("eth0", "wg0"), 7017, IPv6Address("2001:db8::1"), True, "example.com:bandwidth.", "plain"),
-        ApiSection(Path("/run/x.sock"), 0o600, "users", ("::1", 7180), Path("/etc/asa/token"), 64),
+        ApiSection(Path("/run/x.sock"), 0o600, "users", ("::1", 7180), Path("/etc/asa/token"), 64,
+                   Path("/etc/asa/admin")),
         (PoolSeed("wan", 2_500_000_000, 0), PoolSeed("lan", 1_000, 2**20)),
         LimitsSection(1, 2, 3, 100),
-    )
+        (LinkSection("eth0", 10**10), LinkSection("eth1", 999, 1_000, 10, 0)),
+        (
+            RouteSection(ip_network("10.2.0.0/16"), "eth0", ("wan", "lan")),
+            RouteSection(ip_network("10.2.0.1/32"), None, ()),
+            RouteSection(ip_network("::/0"), "eth1", None),
+        ),
+        FlowsSection(False, Path("/etc/asa/hosts.toml"), "ipv4",
+                     (ip_network("fd00:1::/64"), ip_network("10.1.0.0/24"))),
+        (TrafficClass("gold", 10, True), TrafficClass("silver", 12)),
+    )  # fmt: skip
+    assert config.classes.find("gold") == TrafficClass("gold", 10, True)
+
+
+def test_what_of_a_link_may_be_reserved() -> None:
+    small = LinkSection("eth1", 999, 1_001, 10)
+    assert (small.usable_out, small.usable_in) == (899, 900)
+    same = LinkSection("eth0", 10**10, headroom=99)
+    assert (same.usable_out, same.usable_in) == (10**8, 10**8)
+    assert LinkSection("eth0", 7).usable_in == 7
+
+
+def test_no_pools_are_something_else_than_none_named() -> None:
+    one = '[[route]]\nprefix = "::/0"\ninterface = "eth0"\n'
+    assert [parse(AGENT + one + each, "x").routes[0].pools for each in ("", "pools = []")] == [None, ()]
+
+
+def test_classes_take_the_place_of_the_built_in_ones() -> None:
+    assert list(parse(f"{AGENT}[classes]\n", "x").classes.by_name) == ["default"]
 
 
 NAMES = "1..63 letters, digits, - _ or ."
@@ -104,6 +168,8 @@ MODES = 'octal digits between quotes, such as "0660": read and write only, owner
 ROUTED = "an IPv6 or IPv4 address other hosts can reach: not link-local, not loopback"
 PREFIXES = '"EX0." to "EX9.", or a domain you own as in "example.com:bandwidth."'
 LOCAL = '"127.0.0.1:PORT" or "[::1]:PORT": the API is for this host only'
+PREFIX = 'a prefix such as "10.2.0.0/16" or "fd00:2::/32"; "0.0.0.0/0" and "::/0" are everything'
+SECTIONS = "agent, grasp, api, limits, flows, classes, pool, link, route"
 LEVELS = '"debug" or "info" or "warning" or "error"'
 
 BAD: list[tuple[str, str, list[tuple[str, str]], str]] = [
@@ -141,6 +207,16 @@ BAD: list[tuple[str, str, list[tuple[str, str]], str]] = [
                     ('"[fd00::1]:7180"', "is '[fd00::1]:7180'")], LOCAL),
     ("api", "token_file", [('"token"', "is 'token'")], "an absolute path"),
     ("api", "workers", [("1", "is 1"), ("65", "is 65")], "an integer 2..64"),
+    ("api", "admin_file", [('"admin"', "is 'admin'"), ("7", "is 7")], "an absolute path"),
+    ("flows", "kernel_routes", [('"yes"', "is 'yes'"), ("0", "is 0")], "true or false"),
+    ("flows", "hosts_file", [('"hosts"', "is 'hosts'"), ("true", "is true")], "an absolute path"),
+    ("flows", "prefer", [('"both"', "is 'both'"), ("6", "is 6")], '"ipv6" or "ipv4"'),
+    ("flows", "serves", [('"10.0.0.0/8"', "is '10.0.0.0/8'"), ("1", "is 1")], "a list of prefixes"),
+    ("flows", "serves", [(f"{[f'10.0.0.{each}' for each in range(65)]}", "has 65 prefixes")], "at most 64"),
+    ("flows", "serves", [('["::1", "::1/128"]', "[1] is '::1/128', as [0] is")], "each once"),
+    ("flows", "serves", [('["::/0", 7]', "[1] is 7"), ('["web1"]', "[0] is 'web1'"), ('[["::/0"]]', "[0] is a list"),
+                         ('["10.0.0.1/8"]', "[0] is '10.0.0.1/8': host bits are set; did you mean 10.0.0.0/8?")],
+     PREFIX),
     ("limits", "reservations", [("0", "is 0"), ("2000001", "is 2000001")], "an integer 1..2000000"),
     ("limits", "peers", [("0", "is 0"), ("65537", "is 65537")], "an integer 1..65536"),
     ("limits", "negotiations", [("0", "is 0"), ("65", "is 65")], "an integer 1..64"),
@@ -182,6 +258,78 @@ POOLS: list[tuple[str, dict[str, tuple[str, str]]]] = [
 ]  # fmt: skip
 
 
+LINKS: list[tuple[str, dict[str, tuple[str, str]]]] = [
+    ("", {"link[0].interface": ("is missing", "required"), "link[0].capacity": ("is missing", "required")}),
+    ('interface = "a/b"\ncapacity = 5',
+     {"link[0].interface": ("is 'a/b'", "the name of an interface, 1..15 characters")}),
+    ('interface = "eth0"\ncapacity = 0\ncapacity_in = "1GB"',
+     {"link[0].capacity": ("is 0", f"1{RATES}"),
+      "link[0].capacity_in": ("is '1GB': bytes are not accepted; did you mean 8Gbit?", f"1{RATES}")}),
+    ('interface = "eth0"\ncapacity = 5\nheadroom = 100', {"link[0].headroom": ("is 100", "an integer 0..99")}),
+    ('interface = "eth0"\ncapacity = 5\nheadroom = "5%"', {"link[0].headroom": ("is '5%'", "an integer 0..99")}),
+    ('interface = "eth0"\ncapacity = 5\nalarm = 101', {"link[0].alarm": ("is 101", "an integer 0..100")}),
+    ('interface = "eth0"\ncapacity = 5\nalarms = 1',
+     {"link[0].alarms": ("does not exist; did you mean alarm?", "interface, capacity, capacity_in, headroom, alarm")}),
+    ('interface = "eth0"\ncapacity = 5\n[[link]]\ninterface = "eth0"\ncapacity = -1',
+     {"link[1].capacity": ("is -1", f"1{RATES}"),
+      "link[1].interface": ("is eth0, as link[0] is", "each interface once")}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), LINKS)
+def test_a_wrong_link_is_told(text: str, expected: dict[str, tuple[str, str]]) -> None:
+    assert problems(f"{AGENT}[[link]]\n{text}\n") == expected
+
+
+ROUTES: list[tuple[str, dict[str, tuple[str, str]]]] = [
+    ("pools = []", {"route[0].prefix": ("is missing", "required")}),
+    ('prefix = "::/0"', {"route[0].interface": ("is missing", "interface or pools, or both")}),
+    ('prefix = "::/0"\npools = ["a b"]', {"route[0].pools": ("[0] is 'a b'", NAMES)}),
+    ('prefix = "::/0"\npools = ["wan", "lan", "wan"]',
+     {"route[0].pools": ("[2] is 'wan', as [0] is", "each once")}),
+    ('prefix = "::/0"\npools = "wan"', {"route[0].pools": ("is 'wan'", "a list of names of pools")}),
+    ('prefix = "::/0"\ninterface = ""',
+     {"route[0].interface": ("is ''", "the name of an interface, 1..15 characters")}),
+    ('prefix = "fd00::1/64"\npools = []',
+     {"route[0].prefix": ("is 'fd00::1/64': host bits are set; did you mean fd00::/64?", PREFIX)}),
+    ('prefix = "10.0.0.0/255.0.0.0"\npools = []',
+     {"route[0].prefix": ("is '10.0.0.0/255.0.0.0': the length is no plain number; did you mean 10.0.0.0/8?", PREFIX)}),
+    ('prefix = "default"\npools = []', {"route[0].prefix": ("is 'default'", PREFIX)}),
+    ('prefix = 10\npools = []', {"route[0].prefix": ("is 10", PREFIX)}),
+    ('prefix = ""\npools = []', {"route[0].prefix": ("is ''", PREFIX)}),
+    ('prefix = "10.0.0.0/33"\npools = []', {"route[0].prefix": ("is '10.0.0.0/33'", PREFIX)}),
+    ('prefix = "fe80::%eth0/64"\npools = []',
+     {"route[0].prefix": ("is 'fe80::%eth0/64': a scope is of one host only", "leave out % and the interface")}),
+    ('prefix = "::ffff:10.0.0.0/104"\npools = []',
+     {"route[0].prefix": ("is '::ffff:10.0.0.0/104': no packet has an IPv4-mapped address",
+                          "did you mean 10.0.0.0/8?")}),
+    ('prefix = "FD00:0::/32"\npools = []\n[[route]]\nprefix = "fd00::/32"\ninterfaces = "eth0"\npools = []',
+     {"route[1].interfaces": ("does not exist; did you mean interface?", "prefix, interface, pools"),
+      "route[1].prefix": ("is fd00::/32, as route[0] is", "each prefix once")}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), ROUTES)
+def test_a_wrong_route_is_told(text: str, expected: dict[str, tuple[str, str]]) -> None:
+    assert problems(f"{AGENT}[[route]]\n{text}\n") == expected
+
+
+CLASSES: list[tuple[str, dict[str, tuple[str, str]]]] = [
+    ("classes = 5", {"classes": ("is 5", "a section for each class, such as [classes.voice]")}),
+    ("[classes]\nvoice = 46", {"classes.voice": ("is 46", "a section with dscp and, where wanted, keep")}),
+    ("[classes.voice]\nkeep = 1\ndcsp = 5",
+     {"classes.voice.dcsp": ("does not exist; did you mean dscp?", "dscp, keep"),
+      "classes.voice.dscp": ("is missing", "an integer 0..63"), "classes.voice.keep": ("is 1", "true or false")}),
+    ("[classes.voice]\ndscp = 46\n[classes.video]\ndscp = 46",
+     {"classes.video.dscp": ("is 46, as that of voice", "each DSCP once")}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), CLASSES)
+def test_a_wrong_class_is_told(text: str, expected: dict[str, tuple[str, str]]) -> None:
+    assert problems(f"{text}\n{AGENT}") == expected
+
+
 @pytest.mark.parametrize(("text", "expected"), POOLS)
 def test_a_wrong_pool_is_told(text: str, expected: dict[str, tuple[str, str]]) -> None:
     assert problems(f"{AGENT}[[pool]]\n{text}\n") == expected
@@ -191,10 +339,12 @@ def test_a_wrong_pool_is_told(text: str, expected: dict[str, tuple[str, str]]) -
     ("text", "expected"),
     [
         ("", {"agent.name": ("is missing", "required"), "agent.mode": ("is missing", "required")}),
-        (f"{AGENT}[agnt]\n", {"agnt": ("does not exist; did you mean agent?", "agent, grasp, api, limits, pool")}),
-        (f"{AGENT}[x]\n", {"x": ("does not exist", "agent, grasp, api, limits, pool")}),
+        (f"{AGENT}[agnt]\n", {"agnt": ("does not exist; did you mean agent?", SECTIONS)}),
+        (f"{AGENT}[x]\n", {"x": ("does not exist", SECTIONS)}),
         (f"{AGENT}port = 1\n",
          {"agent.port": ("does not exist; it belongs to [grasp]", "name, mode, state_dir, log_level")}),
+        (f"{AGENT}prefix = 1\n",
+         {"agent.prefix": ("does not exist; it belongs to [[route]]", "name, mode, state_dir, log_level")}),
         (f"{AGENT}[limits]\nPeers = 1\n",
          {"limits.Peers": ("does not exist; did you mean peers?", "reservations, peers, negotiations, events")}),
         ("agent = 5\n", {"agent": ("is 5", "a section: [agent]")}),
@@ -202,10 +352,15 @@ def test_a_wrong_pool_is_told(text: str, expected: dict[str, tuple[str, str]]) -
         (f"{AGENT}[pool]\n", {"pool": ("is no list of sections", "[[pool]], with two brackets, once for each pool")}),
         ('pool = [1]\n' + AGENT,
          {"pool": ("is no list of sections", "[[pool]], with two brackets, once for each pool")}),
+        (f"{AGENT}[link]\n", {"link": ("is no list of sections", "[[link]], with two brackets, once for each link")}),
+        (f"route = 1\n{AGENT}",
+         {"route": ("is no list of sections", "[[route]], with two brackets, once for each route")}),
         ('[agent]\nname = "d"\nmode = "delegator"\n[[pool]]\nname = "wan"\ncapacity = 5\n',
          {"pool": ("is for an origin", 'mode = "origin", or no [[pool]]: a delegator gets its capacity from peers')}),
         (f'{AGENT}[api]\ntcp = "127.0.0.1:7180"\n',
          {"api.token_file": ("is missing", "a file with a token is required with tcp")}),
+        (f'{AGENT}[api]\ntoken_file = "/a"\nadmin_file = "/a"\n',
+         {"api.admin_file": ("is the token_file too", "a file of its own: every client has the token")}),
         (f'{AGENT}[grasp]\naddress = "192.0.2.1"\n',
          {"grasp.address": ("is 192.0.2.1", "an IPv4 address only together with ipv4 = true")}),
     ],
@@ -234,11 +389,20 @@ def test_every_problem_is_told_at_once() -> None:
         [limits]
         events = 1
         [log]
+        [flows]
+        prefer = "any"
+        [classes.Voice]
+        dscp = 64
+        [[route]]
+        prefix = "10.0.0.1/8"
+        [[link]]
+        interface = "eth0"
         """
     )
     assert list(found) == [
         "log", "agent.name", "grasp.adress", "grasp.port", "api.workers", "api.token_file", "limits.events",
-        "pool[0].capacity", "pool[1].capacity", "pool", "pool[1].name",
+        "flows.prefer", "classes.'Voice'", "classes.'Voice'.dscp", "pool[0].capacity", "pool[1].capacity",
+        "link[0].capacity", "route[0].prefix", "pool", "pool[1].name",
     ]  # fmt: skip
 
 
@@ -280,7 +444,8 @@ VALUES = st.recursive(
 KEYS = st.sampled_from([
     *("agent." + each.name for each in fields(AgentSection)), *("grasp." + each.name for each in fields(GraspSection)),
     *("api." + each.name for each in fields(ApiSection)), *("limits." + each.name for each in fields(LimitsSection)),
-    "agent", "pool", "grasp", "x",
+    *("flows." + each.name for each in fields(FlowsSection)),
+    "agent", "pool", "grasp", "x", "link", "route", "classes",
 ])  # fmt: skip
 
 
@@ -313,6 +478,15 @@ def test_the_examples_are_right(name: str) -> None:
     assert bool(config.pools) is (name == "origin")
 
 
+@pytest.mark.parametrize("name", ["origin", "delegator"])
+def test_what_is_commented_out_in_the_examples_is_right_too(name: str) -> None:
+    text = (ROOT / "examples" / f"{name}.toml").read_text()
+    whole = re.sub(r"^# (?=\[|[a-z_]+ = )", "", text, flags=re.MULTILINE)
+    assert whole != text
+    config = parse(whole, name)
+    assert name == "origin" or (config.links and config.routes and config.flows != FlowsSection())
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(BadConfig) as error:
         load(tmp_path / "x.toml")
@@ -341,30 +515,78 @@ def test_a_file_one_may_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         load(tmp_path / "x.toml")
 
 
-def _with_token(tmp_path: Path, token: Path) -> Path:
+@pytest.fixture(params=["token_file", "admin_file"])
+def secret(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def _with_secret(tmp_path: Path, key: str, secret: Path) -> Path:
     file = tmp_path / "x.toml"
-    file.write_text(f'{AGENT}[api]\ntcp = "127.0.0.1:7180"\ntoken_file = "{token}"\nworkers = 1\n')
+    tcp = 'tcp = "127.0.0.1:7180"' if key == "token_file" else ""
+    file.write_text(f'{AGENT}[api]\n{tcp}\n{key} = "{secret}"\n[limits]\nevents = 1\n')
     return file
 
 
 @pytest.mark.parametrize(("mode", "fine"), [(0o600, True), (0o640, True), (0o644, False), (0o602, False)])
-def test_a_token_everybody_can_read_is_none(tmp_path: Path, mode: int, fine: bool) -> None:
-    token = tmp_path / "token"
-    token.write_text("secret")
-    token.chmod(mode)
+def test_a_secret_everybody_can_read_is_none(tmp_path: Path, secret: str, mode: int, fine: bool) -> None:
+    file = tmp_path / "secret"
+    file.write_text("secret")
+    file.chmod(mode)
     with pytest.raises(BadConfig) as error:
-        load(_with_token(tmp_path, token))
+        load(_with_secret(tmp_path, secret, file))
     keys = {each["key"]: each for each in error.value.details["problems"]}
-    assert ("api.token_file" in keys) is not fine
-    assert "api.workers" in keys
-    assert fine or keys["api.token_file"]["allowed"] == f"chmod o= {token}"
+    assert (f"api.{secret}" in keys) is not fine
+    assert "limits.events" in keys
+    assert fine or keys[f"api.{secret}"]["allowed"] == f"chmod o= {file}"
 
 
-def test_a_token_that_is_not_there_or_no_file(tmp_path: Path) -> None:
-    for token in (tmp_path / "token", tmp_path, Path(os.devnull)):
+def test_a_secret_that_is_not_there_or_no_file(tmp_path: Path, secret: str) -> None:
+    for file in (tmp_path / "secret", tmp_path, Path(os.devnull)):
         with pytest.raises(BadConfig) as error:
-            load(_with_token(tmp_path, token))
-        assert "api.token_file" in [each["key"] for each in error.value.details["problems"]]
+            load(_with_secret(tmp_path, secret, file))
+        assert f"api.{secret}" in [each["key"] for each in error.value.details["problems"]]
+
+
+HOSTS: list[tuple[bytes, list[tuple[str, str]]]] = [
+    (b'[hosts.a]\nmac = "x"\n[hosts.b]\naddresses = []\n',
+     [("{}: hosts.a.mac is 'x'", "a MAC address: write aa:bb:cc:dd:ee:ff"),
+      ("{}: hosts.b.addresses is missing, and so is mac",
+       'a list of one IPv4 address, one IPv6 address or both, as in ["10.0.0.1", "fd00::1"]')]),
+    (b"[hosts", [("{}: is not TOML: Expected ']' at the end of a table declaration (at end of document)", "")]),
+    (b"\xff", [("{} is not UTF-8, from byte 0 on", "TOML is UTF-8 text")]),
+    (b"#" * (MAX_FILE + 1), [("{} is too long", f"at most {MAX_FILE} bytes")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "expected"), HOSTS, ids=["wrong", "not-toml", "not-utf-8", "long"])
+def test_the_problems_of_the_host_table_are_among_those_of_the_file(
+    tmp_path: Path, content: bytes, expected: list[tuple[str, str]]
+) -> None:
+    hosts, file = tmp_path / "hosts.toml", tmp_path / "x.toml"
+    hosts.write_bytes(content)
+    file.write_text(f'{AGENT}[flows]\nhosts_file = "{hosts}"\n[limits]\nevents = 1\n')
+    with pytest.raises(BadConfig) as error:
+        load(file)
+    found = error.value.details["problems"]
+    assert found.pop(0)["key"] == "limits.events"
+    assert {each["key"] for each in found} == {"flows.hosts_file"}
+    assert [(each["problem"], each["allowed"]) for each in found] == [
+        (problem.format(hosts), allowed) for problem, allowed in expected
+    ]
+    assert parse(file.read_text().replace("= 1", "= 100"), "x").flows.hosts_file == hosts
+
+
+def test_a_host_table_that_is_there_or_is_no_file(tmp_path: Path) -> None:
+    hosts, file = tmp_path / "hosts.toml", tmp_path / "x.toml"
+    file.write_text(f'{AGENT}[flows]\nhosts_file = "{hosts}"\n')
+    with pytest.raises(BadConfig, match=r"flows\.hosts_file cannot be read: No such file or directory"):
+        load(file)
+    os.mkfifo(hosts)
+    with pytest.raises(BadConfig, match=r"flows\.hosts_file is no file"):
+        load(file)
+    hosts.unlink()
+    hosts.write_text('[hosts.a]\naddresses = ["10.0.0.1"]\n')
+    assert load(file).flows.hosts_file == hosts
 
 
 def test_a_group_is_one_of_this_host(tmp_path: Path) -> None:
@@ -392,6 +614,17 @@ def test_a_group_is_one_of_this_host(tmp_path: Path) -> None:
         lambda: ApiSection(tcp=("127.0.0.1", 80)),
         lambda: PoolSeed("wan", 0),
         lambda: LimitsSection(events=0),
+        lambda: LinkSection("eth0", "1Gbit"),  # type: ignore[arg-type]
+        lambda: LinkSection("eth0", 1, headroom=100),
+        lambda: RouteSection("10.0.0.0/8", "eth0"),  # type: ignore[arg-type]
+        lambda: RouteSection(ip_network("::/0")),
+        lambda: RouteSection(ip_network("::/0"), pools=["wan"]),  # type: ignore[arg-type]
+        lambda: FlowsSection(serves=(ip_network("::/0"), ip_network("::/0"))),
+        lambda: FlowsSection(prefer="both"),  # type: ignore[arg-type]
+        lambda: ApiSection(admin_file=Path("admin")),
+        lambda: Config(AgentSection("a", "origin"), links=(LinkSection("eth0", 1), LinkSection("eth0", 2))),
+        lambda: Config(AgentSection("a", "origin"), routes=(RouteSection(ip_network("::/0"), "a"),) * 2),
+        lambda: Config(AgentSection("a", "origin"), traffic_classes=(TrafficClass("x", 1), TrafficClass("y", 1))),
         lambda: Config(AgentSection("a", "delegator"), pools=(PoolSeed("wan", 1),)),
         lambda: Config(AgentSection("a", "origin"), pools=(PoolSeed("wan", 1), PoolSeed("wan", 1))),
     ],
@@ -410,6 +643,13 @@ def test_a_mandate_does_not_change() -> None:
 
 def test_every_key_is_documented_with_its_default() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
-    for section in (AgentSection, GraspSection, ApiSection, PoolSeed, LimitsSection):
-        for each in fields(section):
-            assert re.search(rf"^\| `{each.name}` \|", text, re.MULTILINE), each.name
+    chapters = dict(re.findall(r"^## `\[+([a-z]+)\]+`$(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL))
+    sections = {
+        "agent": AgentSection, "grasp": GraspSection, "api": ApiSection, "pool": PoolSeed, "limits": LimitsSection,
+        "link": LinkSection, "route": RouteSection, "flows": FlowsSection,
+    }  # fmt: skip
+    for name, section in sections.items():
+        keys = re.findall(r"^\| `([a-z0-9_]+)` \|", chapters.pop(name), re.MULTILINE)
+        assert sorted(keys) == sorted(each.name for each in fields(section)), name
+    assert re.findall(r"^\| `([a-z0-9_]+)` \|", chapters.pop("classes"), re.MULTILINE) == ["dscp", "keep"]
+    assert chapters == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 import cbor2
 import pytest
@@ -32,6 +33,8 @@ from objectives.holdings import (
     pages_of,
 )
 from objectives.params import PARAMETERS, Params, params_from_value
+from objectives.reach import MAX_PARTS as MAX_REACH_PARTS
+from objectives.reach import MAX_PREFIXES, Reach, reach_from_value
 from objectives.resource import (
     MAX_BLOCKS,
     MAX_PATH,
@@ -127,6 +130,7 @@ def test_every_answer_survives_the_wire_and_fits_into_a_message(answer):
         answer_from_value,
         page_from_value,
         announcement_from_value,
+        reach_from_value,
         lambda v: params_from_value(v, Params()),
     ],
 )
@@ -310,6 +314,75 @@ def test_a_bad_announcement_is_refused(key, bad):
     assert announcement_from_value(SAID)
     with pytest.raises(InvalidValue):
         announcement_from_value({**SAID, key: bad})
+
+
+# -- EX1.Reach
+
+PREFIXES = st.builds(
+    lambda address, length: IPv4Network((address, length), strict=False), st.binary(min_size=4, max_size=4),
+    st.integers(0, 32),
+) | st.builds(
+    lambda address, length: IPv6Network((address, length), strict=False), st.binary(min_size=16, max_size=16),
+    st.integers(0, 128),
+)  # fmt: skip
+REACHES = st.builds(
+    Reach, NODES, st.integers(0, 2**53), st.lists(PREFIXES, max_size=MAX_PREFIXES, unique=True).map(tuple)
+)
+SERVED = Reach(A, 7, (IPv4Network("192.0.2.0/24"), IPv6Network("2001:db8::/48")))
+FAR = NodeId("n" * 63, "f" * 16)
+
+
+@given(REACHES)
+@settings(max_examples=100, deadline=None)
+def test_every_reach_survives_the_wire(said):
+    assert reach_from_value(over_the_wire(said.to_value())) == said
+
+
+@given(REACHES)
+@settings(max_examples=100, deadline=None)
+def test_the_parts_of_a_reach_fit_into_multicasts_and_add_up(said):
+    said = Reach(FAR, 2**53, said.prefixes)
+    parts = said.parts()
+    assert 1 <= len(parts) <= MAX_REACH_PARTS
+    assert tuple(each for part in parts for each in part.prefixes) == said.prefixes
+    for part in parts:
+        item = ["example.com:bandwidth.Reach", 5, 32, over_the_wire(part.to_value())]
+        assert len(cbor2.dumps([9, 2**32 - 1, bytes(16), 2**32 - 1, [item, [103, bytes(16), 6, 65_535]]])) <= 1_232
+
+
+def test_the_longest_reach_there_can_be_comes_in_two_parts_and_one_of_nothing_in_one():
+    longest = tuple(IPv6Network((number << 64, 64)) for number in range(MAX_PREFIXES))
+    assert [len(each.prefixes) for each in Reach(FAR, 1, longest).parts()] == [50, 14]
+    assert Reach(FAR, 1, ()).parts() == [Reach(FAR, 1, ())]
+
+
+@pytest.mark.parametrize(
+    ("key", "bad"),
+    [
+        ("node", "a"), ("seq", -1), ("seq", 2**53 + 1), ("seq", 1.0), ("seq", True), ("prefixes", None),
+        ("prefixes", {}), ("prefixes", [7]), ("prefixes", [[]]), ("prefixes", [[bytes(4)]]),
+        ("prefixes", ["10.0.0.0/8"]), ("prefixes", [["10.0.0.0", 8]]), ("prefixes", [[0, 8]]),
+        ("prefixes", [[bytes(5), 0]]), ("prefixes", [[b"", 0]]), ("prefixes", [[bytes(4), 33]]),
+        ("prefixes", [[bytes(4), -1]]), ("prefixes", [[bytes(16), 129]]), ("prefixes", [[bytes(4), True]]),
+        ("prefixes", [[bytes(4), 8.0]]), ("prefixes", [[bytes(4), "8"]]), ("prefixes", [[bytes(4), None]]),
+        ("prefixes", [[bytes(4), HUGE]]), ("prefixes", [[b"\x0a\0\0\1", 31]]),
+        ("prefixes", [[bytes(15) + b"\1", 127]]), ("prefixes", [[bytes(4), 8]] * 2),
+        ("prefixes", [[bytes([number, 0, 0, 0]), 8] for number in range(MAX_PREFIXES + 1)]),
+    ],
+)  # fmt: skip
+def test_a_bad_reach_is_refused(key, bad):
+    assert reach_from_value(SERVED.to_value()) == SERVED
+    with pytest.raises(InvalidValue) as refused:
+        reach_from_value({**SERVED.to_value(), key: bad})
+    assert len(str(refused.value)) < 250
+
+
+def test_a_reach_is_checked_when_it_is_made_and_unknown_items_are_ignored():
+    for sequence, prefixes in (-1, ()), (0, (ip_network("::/0"),) * 2), (0, tuple(ip_network("0.0.0.0/24").subnets(8))):
+        with pytest.raises(InvalidValue):
+            Reach(A, sequence, prefixes)
+    value = {**SERVED.to_value(), "new": 1, "prefixes": [[*each, "new"] for each in SERVED.to_value()["prefixes"]]}
+    assert reach_from_value(value) == SERVED
 
 
 # -- EX1.Holdings

@@ -25,6 +25,7 @@ class Asked:
     body: Any = None
     key: str | None = field(default=None, compare=False)
     token: str | None = field(default=None, compare=False)
+    secret: str | None = None
 
 
 Answer = Any
@@ -54,7 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         asked = Asked(
             self.command, parts.path, dict(parse_qsl(parts.query)), body,
-            self.headers.get("Idempotency-Key"), self.headers.get("Authorization"),
+            self.headers.get("Idempotency-Key"), self.headers.get("Authorization"), self.headers.get("Asa-Secret"),
         )  # fmt: skip
         fake = self.server.fake
         fake.asked.append(asked)
@@ -92,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_POST = do_PATCH = do_DELETE = _answer
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
 
 
 class Hangup:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from asa.cli.commands import STATES
 from asa.errors import Conflict, Ended, NotReady, UnknownPool, UnknownReservation
 from asa.northbound.resources import ROUTES
 from asa.northbound.routes import Route
@@ -25,7 +26,8 @@ R1 = "/v1/reservations/r1"
 def reserving(**changes: Any) -> dict[str, Any]:
     return {
         "pool": "wan", "rate": 2_500_000_000, "start": None, "end": None, "source": "any", "destination": "any",
-        "owner": "", "label": "", "patience_ms": 5_000, "dry_run": False,
+        "owner": "", "labels": [], "patience_ms": 5_000, "dry_run": False, "kind": "one-way", "protocol": "any",
+        "back": 0, "traffic": "default", "through": [], "output": "", "hold_s": 0, "park": False,
     } | changes  # fmt: skip
 
 
@@ -34,10 +36,11 @@ CASES: list[tuple[list[str], Asked, Any, list[str]]] = [
         ["reserve", "wan", "2.5Gbit", "--start", str(NOON), "--end", "2026-12-31T14:00Z", "--destination",
          "192.0.2.0/24", "--owner", "vm7", "--label", "backup", "--patience", "250ms"],
         Asked("POST", "/v1/reservations", {}, reserving(
-            start=NOON, end=NOON + 7_200, destination="192.0.2.0/24", owner="vm7", label="backup", patience_ms=250)),
+            start=NOON, end=NOON + 7_200, destination="192.0.2.0/24", owner="vm7", labels=["backup"],
+            patience_ms=250)),
         views.reservation(),
-        ["id           r1", "2.5Gbit", "active, 1h30m left", "2026-12-31T12:00:00Z", "2026-12-31T14:00:00Z",
-         "192.0.2.0/24", "vm7", "backup"],
+        ["id           r1", "kind         one-way", "2.5Gbit", "active, 1h30m left", "2026-12-31T12:00:00Z",
+         "2026-12-31T14:00:00Z", "192.0.2.0/24", "vm7", "backup"],
     ),
     (
         ["reserve", "wan", "2.5Gbit", "--start", str(NOON), "--for", "2h"],
@@ -56,6 +59,46 @@ CASES: list[tuple[list[str], Asked, Any, list[str]]] = [
         Asked("POST", "/v1/reservations", {}, reserving(dry_run=True)),
         views.reservation(**FOR_EVER),
         ["would be admitted: 2.5Gbit of wan from 2026-12-31T12:00:00Z until never"],
+    ),
+    (
+        ["reserve", "wan", "--source", "web1:80{3}", "2.5Gbit", "--back", "1Gbit", "--destination", "db", "--protocol",
+         "tcp", "--class", "global_voice", "--hold", "2m", "--park", "--label", "backup", "--label", "night"],
+        Asked("POST", "/v1/reservations", {}, reserving(
+            kind="two-way", back=GBIT, source="web1:80{3}", destination="db", protocol="tcp", traffic="global_voice",
+            hold_s=120, park=True, labels=["backup", "night"])),
+        views.reservation(state="held", remaining_s=120, held_until=NOON + 120, **views.TWO_WAY),
+        ["kind         two-way", "rate         2.5Gbit", "back         1Gbit",
+         "state        held, to be confirmed within 2m", "held until   2026-12-31T12:02:00Z",
+         "source       web1:80{3}, 10.0.0.1:80{3}", "destination  db, 10.9.0.1", "protocol     tcp",
+         "class        global_voice", "takes        2.5Gbit of wan", "takes        1Gbit of eth0:in",
+         "partner      b#2 has the other end", "label        backup\nlabel        night",
+         "secret       needed to change it"],
+    ),
+    (
+        ["reserve", "--back", "1Gbit", "2.5Gbit", "--kind", "two-way", "--dry-run"],
+        Asked("POST", "/v1/reservations", {}, reserving(pool="", kind="two-way", back=GBIT, dry_run=True)),
+        views.reservation(**views.TWO_WAY),
+        ["would be admitted: 2.5Gbit and 1Gbit back of wan from"],
+    ),
+    (
+        ["reserve", "--kind", "steering", "--source", "web1", "--through", "fw1", "--through", "fw2"],
+        Asked("POST", "/v1/reservations", {}, reserving(
+            pool="", rate=0, kind="steering", source="web1", through=["fw1", "fw2"])),
+        views.reservation(kind="steering", rate=0, pool="", through=["fw1", "fw2"], state="failed", why="no fw2"),
+        ["through      fw1\nthrough      fw2", "state        failed, 1h30m left", "why          no fw2"],
+    ),
+    (
+        ["reserve", "--kind", "mirroring", "--source", "web1", "--output", "tap1", "--dry-run"],
+        Asked("POST", "/v1/reservations", {}, reserving(
+            pool="", rate=0, kind="mirroring", source="web1", output="tap1", dry_run=True)),
+        views.reservation(kind="mirroring", rate=0, pool="", output="tap1"),
+        ["would be admitted: mirroring from 2026-12-31T12:00:00Z until 2026-12-31T14:00:00Z"],
+    ),
+    (
+        ["reserve", "wan", "--kind", "passthrough", "--source", "web1"],
+        Asked("POST", "/v1/reservations", {}, reserving(rate=0, kind="passthrough", source="web1")),
+        views.reservation(kind="passthrough", rate=0),
+        ["kind         passthrough\npool         wan\nstate"],
     ),
     (["show", "r1"], Asked("GET", R1), views.reservation(), ["id           r1", "created"]),
     (["show", "a/b?c"], Asked("GET", "/v1/reservations/a%2Fb%3Fc"), views.reservation("a/b?c"), ["a/b?c"]),
@@ -78,6 +121,51 @@ CASES: list[tuple[list[str], Asked, Any, list[str]]] = [
         views.reservation(rate=104_857_600),
         ["104.8576Mbit"],
     ),
+    (
+        ["resize", "r1", "2Gbit", "--back", "1Gbit", "--patience", "0"],
+        Asked("PATCH", R1, {}, {"rate": 2 * GBIT, "back": GBIT, "patience_ms": 0}),
+        views.reservation(**views.TWO_WAY),
+        ["back         1Gbit"],
+    ),
+    (["refresh", "r1"], Asked("POST", f"{R1}/refresh"), views.REFRESHED, ["r1  moved", "r2  as it was"]),
+    (
+        ["refresh", "--host", "web1"], Asked("POST", "/v1/refresh", {}, {"host": "web1"}),
+        views.Refreshed([], [], {}), ["no reservation has such an end"],
+    ),
+    (
+        ["caps"], Asked("GET", "/v1/caps"), views.CAPS,
+        ["PROJECT  RESOURCE      CAP", "p1       *             10%", "*        eth0:out  500Mbit",
+         "(none)   wan          0bit"],
+    ),
+    (["caps", "list"], Asked("GET", "/v1/caps"), [], ["no caps"]),
+    (
+        ["caps", "set", "p1", "10%"],
+        Asked("PUT", "/v1/caps", {}, {"project": "p1", "resource": "*", "amount": 10, "percent": True}),
+        views.CAPS, ["10%"],
+    ),
+    (
+        ["caps", "set", "*", "500Mbit", "--resource", "eth0:out"],
+        Asked("PUT", "/v1/caps", {},
+              {"project": "*", "resource": "eth0:out", "amount": 500_000_000, "percent": False}),
+        views.CAPS, ["500Mbit"],
+    ),
+    (
+        ["caps", "set", "p1", "0", "--resource", "wan"],
+        Asked("PUT", "/v1/caps", {}, {"project": "p1", "resource": "wan", "amount": 0, "percent": False}),
+        views.CAPS, ["p1"],
+    ),
+    (
+        ["caps", "remove", "p1", "--resource", "wan"],
+        Asked("PUT", "/v1/caps", {}, {"project": "p1", "resource": "wan", "amount": None, "percent": False}),
+        [], ["no caps"],
+    ),
+    (
+        ["links"], Asked("GET", "/v1/links"), views.LINKS,
+        ["LINK      CAPACITY  BOOKED   FREE  RESERVATIONS", "eth0:out     9Gbit   4Gbit  3Gbit             2"],
+    ),
+    (["pause"], Asked("POST", "/v1/agent/pause"), as_json(views.STATUS) | {"paused": True},
+     ["o is operational, health degraded, enforcement paused"]),
+    (["resume"], Asked("POST", "/v1/agent/resume"), views.STATUS, ["o is operational, health degraded\n"]),
     (
         ["availability", "wan", "--start", str(NOON), "--for", "2h"],
         Asked("GET", "/v1/availability", {"pool": "wan", "start": str(NOON), "end": str(NOON + 7_200)}),
@@ -265,17 +353,22 @@ def test_a_list_goes_through_all_pages(asa: Run, fake: Fake) -> None:
     def answer(asked: Asked) -> Any:
         after = asked.query.get("after")
         if after is None:
-            return views.page(*rows[:2], following="r1", total=5)
-        return views.page(*rows[2:4], following="r3", total=5) if after == "r1" else views.page(*rows[4:], total=5)
+            return views.page(*rows[:2], following="r1")
+        if after == "r1":
+            return views.page(*rows[2:4], following="r3")
+        return views.page(following="r9") if after == "r3" else views.page(*rows[4:])
 
     fake.answers["GET", "/v1/reservations"] = answer
     done = asa("list", "--json")
     assert done.json == as_json(views.page(*rows))
     assert [each.query for each in fake.asked] == [
         {"limit": "1000"}, {"limit": "1000", "after": "r1"}, {"limit": "1000", "after": "r3"},
+        {"limit": "1000", "after": "r9"},
     ]  # fmt: skip
     lines = asa("list").stdout.splitlines()
-    assert lines[0].split() == ["ID", "POOL", "RATE", "STATE", "START", "END", "TIME", "DESTINATION", "OWNER", "LABEL"]
+    assert lines[0].split() == [
+        "ID", "KIND", "POOL", "RATE", "STATE", "START", "END", "TIME", "DESTINATION", "OWNER", "LABELS",
+    ]  # fmt: skip
     assert [line.split()[0] for line in lines[1:]] == [f"r{number}" for number in range(5)]
 
 
@@ -286,6 +379,11 @@ def test_a_list_goes_through_all_pages(asa: Run, fake: Fake) -> None:
         (["--all"], {"state": "all"}),
         (["--state", "ended", "--pool", "wan"], {"state": "ended", "pool": "wan"}),
         (["--owner", "a&b=c"], {"owner": "a&b=c"}),
+        (
+            ["--kind", "steering", "--label", "night", "--host", "[fd00::1]:443{3}"],
+            {"kind": "steering", "label": "night", "host": "[fd00::1]:443{3}"},
+        ),
+        *((["--state", state], {"state": state}) for state in STATES),
     ],
 )
 def test_a_list_can_be_narrowed(asa: Run, fake: Fake, argv: list[str], query: dict[str, str]) -> None:
@@ -408,6 +506,31 @@ def test_health_that_is_not_ready_is_an_answer_and_a_failure(asa: Run, fake: Fak
     done = asa("health")
     assert done.status == 1
     assert "no: reservations are not accepted" in done.stdout
+
+
+def test_a_status_says_who_is_served_and_that_enforcement_is_paused(asa: Run, fake: Fake) -> None:
+    changes = {"paused": True, "serves": ["10.2.0.0/16", "fd00:2::/32"]}
+    fake.answers["GET", "/v1/status"] = as_json(views.STATUS) | changes
+    shown = asa("status").stdout
+    assert "\nserves        10.2.0.0/16, fd00:2::/32\nenforcement   paused: " in shown
+    fake.answers["GET", "/v1/status"] = views.STATUS
+    assert "enforcement" not in asa("status").stdout
+
+
+def test_a_list_has_both_rates_and_the_time_that_counts(asa: Run, fake: Fake) -> None:
+    fake.answers["GET", "/v1/reservations"] = views.page(
+        views.reservation("r1", **views.TWO_WAY),
+        views.reservation("r2", state="held", remaining_s=90),
+        views.reservation("r3", state="failed"),
+        views.reservation("r4", state="parked", kind="steering", rate=0, labels=[]),
+    )
+    lines = [" ".join(line.split()) for line in asa("list").stdout.splitlines()]
+    assert "r1 two-way wan 2.5Gbit 1Gbit active" in lines[1]
+    assert lines[1].endswith(" 1h30m left web1:80{3} db vm7 backup, night")
+    assert "to be confirmed within 1m30s" in lines[2]
+    assert "failed" in lines[3]
+    assert "1h30m left" in lines[3]
+    assert lines[4].startswith("r4 steering wan parked")
 
 
 def test_events_up_to_now(asa: Run, fake: Fake) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from asa.cli.arguments import COMMANDS
+from asa.cli.commands import COMMANDS, KINDS, STATES
 from tests.asa_cli import views
 from tests.asa_cli.conftest import PATIENCE, Run, environment
 from tests.asa_cli.fake import Fake, as_json
@@ -27,7 +27,10 @@ def path(tmp_path: Path, fake: Fake) -> str:
     script.chmod(0o755)
     hostile = as_json(views.POOL) | {"name": "$(touch pwned)"}
     fake.answers["GET", "/v1/pools"] = [views.POOL, as_json(views.POOL) | {"name": "lan"}, hostile]
-    fake.answers["GET", "/v1/reservations"] = views.page(views.reservation("r1"), views.reservation("r2"))
+    fake.answers["GET", "/v1/reservations"] = lambda asked: (
+        views.page(views.reservation("r1"), views.reservation("r2")) if "after" in asked.query
+        else views.page(following="r0")
+    )  # fmt: skip
     fake.answers["GET", "/v1/transfers"] = [views.TRANSFER]
     fake.answers["GET", "/v1/params"] = views.PARAMS
     (tmp_path / "files").mkdir()
@@ -85,14 +88,20 @@ def shell(request: pytest.FixtureRequest, path: str, fake: Fake, tmp_path: Path)
 
 def test_commands_are_completed(shell: Shell) -> None:
     assert shell.complete("") == sorted(TOP)
-    assert shell.complete("re") == ["remove", "reserve", "resize", "restart"]
+    assert shell.complete("re") == ["refresh", "remove", "reserve", "resize", "restart", "resume"]
+    assert shell.complete("caps", "") == ["list", "remove", "set"]
     assert shell.complete("--json", "pool", "") == ["add", "list", "show"]
     assert shell.complete("completion", "") == ["bash", "fish", "zsh"]
 
 
 def test_options_are_completed(shell: Shell) -> None:
-    assert shell.complete("reserve", "wan", "1Gbit", "--s") == ["--socket", "--source", "--start"]
-    assert shell.complete("list", "--state", "") == ["active", "cancelled", "ended", "pending"]
+    assert shell.complete("reserve", "wan", "1Gbit", "--s") == ["--secret-file", "--socket", "--source", "--start"]
+    assert shell.complete("list", "--state", "") == sorted(STATES)
+    assert shell.complete("reserve", "--kind", "") == sorted(KINDS)
+    assert shell.complete("list", "--kind", "s") == ["steering"]
+    assert shell.complete("cancel", "--") == [
+        "--all", "--help", "--json", "--owner", "--secret-file", "--socket", "--tcp", "--timeout", "--token-file",
+    ]  # fmt: skip
     assert shell.complete("pool", "list", "--j") == ["--json"]
 
 
@@ -101,6 +110,9 @@ def test_names_are_asked_for(shell: Shell) -> None:
     assert shell.complete("list", "--pool", "w") == ["wan"]
     assert shell.complete("cancel", "") == ["r1", "r2"]
     assert shell.complete("cancel", "r1", "r9", "") == ["r1", "r2"]
+    assert shell.complete("confirm", "") == shell.complete("refresh", "") == ["r1", "r2"]
+    assert shell.complete("caps", "set", "p1", "10%", "--resource", "") == ["lan", "wan"]
+    assert shell.complete("import-tegu", "--pool", "w") == ["wan"]
     assert shell.complete("resize", "r1", "") == []
     assert shell.complete("forfeit", "") == ["00ff"]
     assert shell.complete("params", "set", "lea") == ["lease", "least_grant"]
@@ -119,6 +131,8 @@ def test_the_agent_asked_is_the_one_the_line_is_for(shell: Shell, fake: Fake) ->
 def test_files_are_completed(shell: Shell) -> None:
     assert shell.complete("config", "check", "") == ["origin.toml"]
     assert shell.complete("run", "-c", "") == ["origin.toml"]
+    assert shell.complete("import-tegu", "") == ["origin.toml"]
+    assert shell.complete("cancel", "r1", "--secret-file", "") == ["origin.toml"]
 
 
 def test_bash_splits_an_option_from_its_value(path: str, fake: Fake, tmp_path: Path) -> None:

@@ -16,13 +16,24 @@ from typing import Any
 import pytest
 
 from asa.cli.arguments import parse
-from asa.errors import KeyReused, Short, Unreachable
+from asa.errors import (
+    AsaError,
+    Duplicate,
+    Elsewhere,
+    Forbidden,
+    KeyReused,
+    LinkShort,
+    OverCap,
+    Short,
+    Unreachable,
+)
 from tests.asa_cli import views
 from tests.asa_cli.conftest import PATIENCE, Run, command, environment
 from tests.asa_cli.fake import Asked, Fake, Hangup, as_json
 from tests.asa_cli.views import GBIT, NOON
 
 RESERVATIONS = "/v1/reservations"
+R1 = f"{RESERVATIONS}/r1"
 SHORT = Short("wan has not 2.5Gbit free", hint="ask for less", details=as_json(views.REFUSAL))
 WISH = ["reserve", "wan", "2.5Gbit", "--start", str(NOON), "--end", str(NOON + 7_200), "--label", "it's"]
 
@@ -48,6 +59,73 @@ def test_a_refusal_says_which_windows_fall_short_and_what_would_fit(asa: Run, fa
     )
 
 
+def test_the_interface_that_is_short_is_named(asa: Run, fake: Fake) -> None:
+    refusal = as_json(views.REFUSAL) | {"resource": "eth0:out", "peers_asked": []}
+    fake.answers["POST", RESERVATIONS] = LinkShort("no", details=refusal)
+    done = asa(*WISH)
+    assert done.status == 1
+    assert done.stderr.startswith("asa: refused: there is too little of eth0:out for 2.5Gbit\n  short of 500Mbit ")
+    assert "\neth0:out is an interface of this node: no peer can add to it\nwhat would fit now:\n" in done.stderr
+    assert asa(*WISH, "--json").json["error"]["code"] == "link-short"
+
+
+def test_offers_for_two_directions_keep_both_rates(asa: Run, fake: Fake) -> None:
+    fake.answers["POST", RESERVATIONS] = SHORT
+    done = asa(*WISH, "--back", "1Gbit")
+    assert done.stderr.startswith("asa: refused: there is too little of wan for 2.5Gbit and 1Gbit back\n")
+    found = [line.split() for line in done.stderr.splitlines() if " asa reserve " in line]
+    assert [line[:7] for line in found] == [
+        [word, "asa", "reserve", "wan", "2.5Gbit", "--back", "1Gbit"] for word in ("later", "shorter")
+    ]
+    fake.answers["PATCH", R1], fake.answers["GET", R1] = SHORT, views.reservation(**views.TWO_WAY)
+    done = asa("resize", "r1", "3Gbit", "--back", "2Gbit")
+    assert done.stderr.startswith("asa: refused: there is too little of wan for such a change of r1\n")
+    assert "what would fit" not in done.stderr
+
+
+OVER = {"project": "p1", "resource": "wan", "cap": GBIT, "booked": 800_000_000, "wanted": 500_000_000}
+
+
+@pytest.mark.parametrize("argv", [WISH, ["resize", "r1", "3Gbit"], ["extend", "r1", "--end", "never"]])
+def test_a_cap_that_is_reached_is_explained(asa: Run, fake: Fake, argv: list[str]) -> None:
+    error = OverCap("project p1 may have 1000000000 bit/s", hint="ask the operator", details=OVER)
+    fake.answers["POST", RESERVATIONS] = fake.answers["PATCH", R1] = error
+    done = asa(*argv)
+    assert (done.status, done.stdout) == (1, "")
+    assert done.stderr == (
+        "asa: refused: project p1 would have more of wan than it may\n"
+        "  cap     1Gbit\n  booked  800Mbit\n  wanted  500Mbit\n"
+        "ask the operator\nasa caps shows every cap\n"
+    )
+    assert asa(*argv, "--json").json["error"] == {
+        "code": "over-cap", "message": error.message, "hint": error.hint, "details": OVER,
+    }  # fmt: skip
+    fake.answers["POST", RESERVATIONS] = fake.answers["PATCH", R1] = OverCap("no", details={"cap": "much"})
+    assert asa(*argv).stderr == "asa: no\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (
+            Duplicate("r7 is for the same flow", details={"id": "r 7"}),
+            "asa show 'r 7' shows it: change or cancel that one, or name another flow",
+        ),
+        (Duplicate("no", hint="as it was", details={"id": 7}), "as it was"),
+        (Elsewhere("b serves it", details={"node": "b#2"}), "ask the agent on b: the same command, given there"),
+        (Elsewhere("no", hint="as it was"), "as it was"),
+        (Forbidden("no"), "--secret-file FILE with the secret that opens it, or the administrator's"),
+    ],
+)
+def test_what_to_do_about_a_refusal_is_told(asa: Run, fake: Fake, error: AsaError, hint: str) -> None:
+    fake.answers["POST", RESERVATIONS] = fake.answers["DELETE", R1] = error
+    for argv in (WISH, ["cancel", "r1"]):
+        done = asa(*argv)
+        assert (done.status, done.stderr) == (1, f"asa: {error.message}\n     {hint}\n")
+        found = asa(*argv, "--json").json["error"]
+        assert (found["code"], found["hint"], found["details"]) == (error.code, hint, error.details)
+
+
 def test_a_counter_offer_can_be_pasted_and_asks_for_what_was_offered(asa: Run, fake: Fake) -> None:
     fake.answers["POST", RESERVATIONS] = SHORT
     wish = [*WISH, "--owner=-x", "--source", "a b", "--destination", "$(reboot)", "--patience", "0", "--dry-run"]
@@ -57,8 +135,9 @@ def test_a_counter_offer_can_be_pasted_and_asks_for_what_was_offered(asa: Run, f
         asa(*shlex.split(line)[2:])
     refusal = views.REFUSAL
     wished = {
-        "pool": "wan", "source": "a b", "destination": "$(reboot)", "owner": "-x", "label": "it's", "patience_ms": 0,
-        "dry_run": True,
+        "pool": "wan", "source": "a b", "destination": "$(reboot)", "owner": "-x", "labels": ["it's"], "back": 0,
+        "patience_ms": 0, "dry_run": True, "kind": "one-way", "protocol": "any", "traffic": "default", "through": [],
+        "output": "", "hold_s": 0, "park": False,
     }  # fmt: skip
     assert [each.body for each in fake.asked] == [
         wished | as_json(each) for each in (refusal.lower_rate, refusal.later_start, refusal.shorter)
@@ -175,7 +254,34 @@ USAGE = [
     (["extend", "r1"], "one of the arguments --end --by is required"),
     (["availability", "wan", "--end", "never"],
      "argument --end: the window needs an end; leave it out for the policy's horizon"),
-    (["list", "--state", "gone"], "argument --state: there is no 'gone'; there are pending, active, ended, cancelled"),
+    (["reserve"], "the following arguments are required: RATE"),
+    (["reserve", "wan", "1Gbit", "2Gbit"], "unrecognized arguments: 2Gbit"),
+    (["reserve", "2,5Gbit"], "argument RATE: '2,5Gbit' is no rate; did you mean 2.5Gbit?"),
+    (["reserve", "wan", "1Gbit", "--kind", "both-ways"],
+     "argument --kind: there is no 'both-ways'; did you mean two-way?"),
+    (["reserve", "wan", "1Gbit", "--kind", "two-way"], "--kind two-way needs --back"),
+    (["reserve", "wan", "1Gbit", "--kind", "one-way", "--back", "1Gbit"], "--back is for --kind two-way"),
+    (["reserve", "wan", "1Gbit", "--through", "fw1"], "--through is for --kind steering"),
+    (["reserve", "--kind", "steering"], "--kind steering needs --through"),
+    (["reserve", "--kind", "mirroring"], "--kind mirroring needs --output"),
+    (["reserve", "wan", "1Gbit", "--kind", "passthrough"], "passthrough reserves no bandwidth"),
+    (["reserve", "1Gbit", "--kind", "passthrough"], "passthrough reserves no bandwidth"),
+    (["reserve", "wan", "1Gbit", "--hold", "0.5s"],
+     "argument --hold: '0.5s' is no duration; write 90s, 15m, 2h, 1d, 1w or several of them, the largest first: 1h30m"),
+    (["cancel"], "cancel takes either IDs or --all"),
+    (["cancel", "r1", "--all", "--secret-file", "/nowhere"], "cancel takes either IDs or --all"),
+    (["cancel", "r1", "--owner", "p1"], "--owner is for --all"),
+    (["cancel", "--all"], "--all needs --secret-file"),
+    (["confirm"], "the following arguments are required: ID"),
+    (["refresh"], "one of the arguments ID --host is required"),
+    (["refresh", "r1", "--host", "web1"], "argument --host: not allowed with argument ID"),
+    (["caps", "set", "p1", "101%"], "argument CAP: '101%' is no cap; write 10%, 0% to 100%, or a rate as 500Mbit"),
+    (["caps", "set", "p1", "1MB"], "argument CAP: '1MB' is no rate; bytes are not accepted; did you mean 8Mbit?"),
+    (["caps", "drop"], "argument ACTION: there is no 'drop'; there are list, set, remove"),
+    (["import-tegu", "/nowhere"], "/nowhere: No such file or directory"),
+    (["list", "--state", "gone"],
+     "argument --state: there is no 'gone'; there are held, parked, pending, installing, active, paused, failed,"
+     " ending, ended, cancelled"),
     (["list", "--owner", "\udcff"], "argument --owner: must be UTF-8 text"),
     (["list", "--sta", "ended"], "unrecognized arguments: --sta ended"),
     (["events", "--after", "-1"], "argument --after: '-1' is no number; write 0, 1, 2 and so on"),
@@ -272,9 +378,7 @@ def test_something_else_behind_the_socket_is_no_agent(asa: Run, tmp_path: Path) 
         thread.join()
 
 
-@pytest.mark.parametrize(
-    "answer", [[1], {"reservations": [{"id": 1}]}, {"reservations": [1], "total": 1, "next": None}, 5]
-)
+@pytest.mark.parametrize("answer", [[1], {"reservations": [{"id": 1}]}, {"reservations": [1], "next": None}, 5])
 def test_an_answer_of_another_shape_is_an_error_that_says_so(asa: Run, fake: Fake, answer: Any) -> None:
     fake.answers["GET", RESERVATIONS] = answer
     fake.answers["GET", "/v1/reservations/r1"] = answer
@@ -376,15 +480,20 @@ def test_a_full_disk_is_a_failure(fake: Fake) -> None:
 
 HOSTILE = "\x1b]0;x\x07\x9b31m\u202egnp.\n\r\x00\x7f"
 ASKING: list[tuple[list[str], str, Callable[[str], Any]]] = [
-    (["show", "r1"], "/v1/reservations/r1", lambda text: views.reservation(text, owner=text, label=text, source=text)),
-    (["list"], RESERVATIONS, lambda text: views.page(views.reservation(text, owner=text, label=text))),
+    (["show", "r1"], "/v1/reservations/r1", lambda text: views.reservation(
+        text, owner=text, labels=[text], source=text, why=text, traffic=text, takes={text: 1}, partner=text,
+        through=[text], output=text, protocol=text, source_address=text)),
+    (["list"], RESERVATIONS, lambda text: views.page(views.reservation(text, owner=text, labels=[text]))),
+    (["caps"], "/v1/caps", lambda text: [views.CapView(text, text, 1, False)]),
+    (["links"], "/v1/links", lambda text: [views.LinkView(text, 1, 1, 1, 1)]),
     (["pool", "list"], "/v1/pools", lambda text: [as_json(views.POOL) | {"name": text, "problems": [text]}]),
     (["pool", "show", "wan"], "/v1/pools/wan",
      lambda text: as_json(views.DETAIL) | {"pool": as_json(views.POOL) | {"name": text}}),
     (["peers"], "/v1/peers", lambda text: [as_json(views.PEERS[0]) | {"node": text, "pools": {text: 1}}]),
     (["transfers"], "/v1/transfers", lambda text: [as_json(views.TRANSFER) | {"note": text, "peer": text}]),
     (["params"], "/v1/params", lambda text: as_json(views.PARAMS) | {"issuer": text}),
-    (["status"], "/v1/status", lambda text: as_json(views.STATUS) | {"node": text, "interfaces": [text]}),
+    (["status"], "/v1/status",
+     lambda text: as_json(views.STATUS) | {"node": text, "interfaces": [text], "serves": [text]}),
     (["health"], "/v1/health", lambda text: as_json(views.HEALTH) | {"threads": {text: text}, "status": text}),
     (["manifest"], "/v1/manifest", lambda text: {text: [text]}),
     (["availability", "wan"], "/v1/availability", lambda text: as_json(views.AVAILABILITY) | {"pool": text}),

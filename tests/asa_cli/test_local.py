@@ -91,14 +91,18 @@ print(json.dumps([status, sorted(sys.modules)]), file=sys.stderr)
 HEAVY = {
     "falcon", "msgspec", "cheroot", "sqlite3", "cryptography", "cbor2", "netifaces", "grasp", "objectives", "asyncio",
     "tomllib", "asa.config", "asa.main", "asa.northbound.server", "logging", "subprocess", "xml", "unittest",
-    "asa.version", "importlib.metadata",
+    "asa.version", "importlib.metadata", "asa.tegu",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("words", ["list --json", "list", "completion --values pools", "completion bash"])
+@pytest.mark.parametrize(
+    "words", ["list --json", "list", "completion --values pools", "completion bash", "reserve wan 1Gbit", "caps"]
+)
 def test_a_command_loads_only_what_it_needs(fake: Fake, words: str) -> None:
     fake.answers["GET", "/v1/reservations"] = views.page(views.reservation())
+    fake.answers["POST", "/v1/reservations"] = views.reservation()
     fake.answers["GET", "/v1/pools"] = [views.POOL]
+    fake.answers["GET", "/v1/caps"] = views.CAPS
     done = subprocess.run(
         [sys.executable, "-c", IMPORTED, *words.split()], env=environment(fake.socket), capture_output=True, text=True,
         timeout=PATIENCE, cwd=ROOT,

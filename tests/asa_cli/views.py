@@ -7,9 +7,12 @@ from asa.views import (
     AuditPool,
     Availability,
     BlockView,
+    Cancelled,
+    CapView,
     Event,
     Events,
     Health,
+    LinkView,
     Offer,
     Page,
     ParamsView,
@@ -18,6 +21,7 @@ from asa.views import (
     PoolDetail,
     PoolView,
     Problem,
+    Refreshed,
     Refusal,
     ReservationView,
     SeedView,
@@ -34,12 +38,17 @@ GBIT = 10**9
 def reservation(identifier: str = "r1", **changes: object) -> ReservationView:
     values: dict[str, object] = {
         "id": identifier, "pool": "wan", "rate": 2_500_000_000, "start": NOON, "end": NOON + 7_200, "state": "active",
-        "source": "any", "destination": "192.0.2.0/24", "owner": "vm7", "label": "backup", "created": NOON - 60,
+        "source": "any", "destination": "192.0.2.0/24", "owner": "vm7", "labels": ["backup"], "created": NOON - 60,
         "remaining_s": 5_400,
     }  # fmt: skip
     return ReservationView(**(values | changes))  # type: ignore[arg-type]
 
 
+TWO_WAY: dict[str, object] = {
+    "kind": "two-way", "back": GBIT, "source": "web1:80{3}", "source_address": "10.0.0.1:80{3}", "destination": "db",
+    "destination_address": "10.9.0.1", "protocol": "tcp", "traffic": "global_voice", "labels": ["backup", "night"],
+    "takes": {"wan": 2_500_000_000, "eth0:out": 2_500_000_000, "eth0:in": GBIT}, "partner": "b#2", "secret": True,
+}  # fmt: skip
 BLOCK = BlockView(low=0, high=4 * GBIT, start=NOON, end=None)
 POOL = PoolView(
     name="wan", seeded=10 * GBIT, seeds=[SeedView(low=0, high=10 * GBIT, origin="o#1")], held=4 * GBIT,
@@ -97,7 +106,12 @@ EVENTS = [
     Event(2, NOON + 1.5, "peer-lost", "b#2 is silent", {}),
 ]
 KEPT = Events(events=EVENTS, next=2, missed=0)
+CAPS = [CapView("p1", "*", 10, True), CapView("*", "eth0:out", 500_000_000, False), CapView("", "wan", 0, False)]
+LINKS = [LinkView("eth0:out", 9 * GBIT, 4 * GBIT, 3 * GBIT, 2), LinkView("eth0:in", 9 * GBIT, 0, 9 * GBIT, 0)]
+REFRESHED = Refreshed(moved=["r1"], same=["r2"], failed={})
+CANCELLED = Cancelled(cancelled=2, ids=["r1", "r2"])
 REFUSAL = Refusal(
+    resource="wan",
     shortages=[Shortage(NOON, NOON + 3_600, 500_000_000), Shortage(NOON + 7_200, None, 1_000_000_000)],
     lower_rate=Offer(2 * GBIT, NOON, NOON + 7_200),
     later_start=Offer(2_500_000_000, NOON + 3_600, NOON + 10_800),
@@ -106,5 +120,5 @@ REFUSAL = Refusal(
 )
 
 
-def page(*found: ReservationView, following: str | None = None, total: int | None = None) -> Page:
-    return Page(reservations=list(found), total=len(found) if total is None else total, next=following)
+def page(*found: ReservationView, following: str | None = None) -> Page:
+    return Page(reservations=list(found), next=following)

@@ -42,6 +42,20 @@ class Described:
         jsonschema.Draft202012Validator(schema | {"components": self.document["components"]}).validate(answer.json())
 
 
+class Api:
+    """Asks, and has each answer judged."""
+
+    def __init__(self, raw: Raw, described: Described) -> None:
+        self._raw = raw
+        self._described = described
+
+    def __call__(self, method: str, target: str, body: Any = None, **headers: str) -> Answer:
+        renamed = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = self._raw.ask(method, target, body, headers=renamed)
+        self._described.check(method, target, answer)
+        return answer
+
+
 @pytest.fixture(scope="session")
 def described() -> Described:
     return Described()
@@ -69,3 +83,8 @@ def server(double: Double, path: Path) -> Iterator[Server]:
 def raw(server: Server, path: Path) -> Iterator[Raw]:
     with Raw(path) as raw:
         yield raw
+
+
+@pytest.fixture
+def api(raw: Raw, described: Described) -> Api:
+    return Api(raw, described)

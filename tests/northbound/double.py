@@ -12,37 +12,64 @@ from asa.errors import (
     BadRequest,
     BadWindow,
     Conflict,
+    Duplicate,
+    Elsewhere,
     Ended,
+    Forbidden,
     KeyReused,
+    LinkShort,
     NotFound,
+    OverCap,
+    RefusedThere,
     Short,
     UnknownPool,
     UnknownReservation,
     UnknownTransfer,
+    Unreachable,
 )
+from asa.flows import HostName, endpoint_from_text
+from asa.hosts import UnknownHost
+from asa.traffic import TrafficClasses
 
 NOW = 1_800_000_000
 KEPT = 1_000
+LINK = "eth0:out"
+ADMIN = "the administrator's"
+LIVING = ("held", "parked", "pending", "installing", "active", "paused", "failed", "ending")
+CLASSES = TrafficClasses()
 
 
 class Double:
-    """Holds 10 Gbit/s of the pool ``wan``. ``hold`` keeps reservations from being answered until it is set."""
+    """Holds 10 Gbit/s of the pool ``wan``, and 1 Gbit/s of a link that is taken without a pool.
+
+    Behind node#2 is 192.0.2.0/24; behind node#3 is 198.51.100.0/24, of which it grants no whole and answers for no
+    part. ``hold`` keeps calls that
+    may wait for peers from being answered until it is set.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._happened = threading.Condition(self._lock)
-        self._capacity = {"wan": 10_000_000_000}
+        self._capacity = {"wan": 10_000_000_000, LINK: 1_000_000_000}
         self._reservations: dict[str, views.ReservationView] = {}
         self._keys: dict[str, tuple[views.ReservationRequest, str]] = {}
+        self._secrets: dict[str, str] = {}
+        self._caps: dict[tuple[str, str], views.CapView] = {}
         self._events: list[views.Event] = []
         self._params = views.ParamsView(
             1, "node#1", [views.ParamView("lease_s", 600, 600, 10, 86_400, "s", "How long a grant lasts")]
         )
         self._transfers = {"t1": views.TransferView("t1", "held", "wan", "node#2", 5, [], "offered", True, NOW, "")}
+        self.hosts = {"web1": "10.0.0.1", "web2": "10.0.0.2"}
+        self.silent = "203.0.113.9"
+        """An end whose agent has to be asked before what is held for it is confirmed."""
+        self.scan = 4_096
+        """Reservations looked at for one page."""
+        self.paused = False
         self.ready = True
         self.hold: threading.Event | None = None
         self.held = threading.Semaphore(0)
-        """Released once by every reservation that is being held."""
+        """Released once by every call that is being held."""
         self.failure: Exception | None = None
         """Raised by ``status``."""
 
@@ -51,44 +78,129 @@ class Double:
             self._events.append(views.Event(len(self._events) + 1, float(NOW), kind, message, {"x": 1}))
             self._happened.notify_all()
 
-    def reserve(self, request: views.ReservationRequest, key: str | None = None) -> views.ReservationView:
+    def _held_up(self) -> None:
         if self.hold is not None:
             self.held.release()
             assert self.hold.wait(20)
+
+    def reserve(
+        self, request: views.ReservationRequest, key: str | None = None, secret: str | None = None
+    ) -> views.ReservationView:
+        self._held_up()
         with self._lock:
             if key in self._keys:
                 before, identifier = self._keys[key]
                 if before != request:
                     raise KeyReused("the key came with another request")
                 return self._reservations[identifier]
-            self._admit(request.pool, request.rate, request.end)
-            number = f"r{len(self._reservations) + 1:06}"
-            made = views.ReservationView(
-                number, request.pool, request.rate, request.start or NOW, request.end, "active", request.source,
-                request.destination, request.owner, request.label, NOW, None,
-            )  # fmt: skip
+            made = self._placed(request, f"r{len(self._reservations) + 1:06}", secret is not None)
+            try:
+                self._admit(made)
+            except Short as short:
+                if not request.park:
+                    raise
+                made = replace(made, state="parked", takes={}, why=short.message)
             if not request.dry_run:
-                self._reservations[number] = made
+                self._reservations[made.id] = made
+                if secret is not None:
+                    self._secrets[made.id] = secret
                 if key is not None:
-                    self._keys[key] = (request, number)
+                    self._keys[key] = (request, made.id)
             return made
 
-    def _admit(self, pool: str, rate: int, end: int | None) -> None:
-        if pool not in self._capacity:
-            raise UnknownPool(f"no pool {pool}")
-        if end is not None and end <= NOW:
+    def _placed(self, request: views.ReservationRequest, identifier: str, secret: bool) -> views.ReservationView:
+        CLASSES.find(request.traffic)
+        needed = {"two-way": {"rate", "back"}, "one-way": {"rate"}}.get(request.kind, set())
+        for name, value in (("rate", request.rate), ("back", request.back)):
+            if (name in needed) is not bool(value):
+                raise BadRequest(f"{request.kind} with {name} {value}")
+        source, destination = self._address(request.source, "source"), self._address(request.destination, "destination")
+        if source.startswith("192.0.2."):
+            raise Elsewhere("node#2 serves it", hint="reserve there", details={"node": "node#2"})
+        two_way = request.kind == "two-way"
+        if two_way and destination.endswith("/24"):
+            raise RefusedThere("node#3 refuses its part", details={"node": "node#3", "reason": "no"})
+        if two_way and destination.startswith("198.51.100."):
+            raise Unreachable("node#3 does not answer")
+        takes = {request.pool or LINK: request.rate + request.back} if request.rate else {}
+        given: Any = request
+        return views.ReservationView(
+            id=identifier, pool=request.pool, rate=request.rate, start=request.start or NOW, end=request.end,
+            state="held" if request.hold_s else "active", source=request.source, destination=request.destination,
+            owner=request.owner, labels=request.labels, created=NOW, remaining_s=request.hold_s or None,
+            kind=given.kind, protocol=request.protocol, back=request.back, traffic=request.traffic,
+            through=request.through, output=request.output, source_address=source, destination_address=destination,
+            takes=takes, partner="node#2" if two_way else "", secret=secret,
+            held_until=NOW + request.hold_s if request.hold_s else None,
+        )  # fmt: skip
+
+    def _address(self, text: str, where: str) -> str:
+        place = endpoint_from_text(text, where).place
+        if not isinstance(place, HostName):
+            return text
+        if place.text not in self.hosts:
+            raise UnknownHost(f"there is no host {place}")
+        return self.hosts[place.text]
+
+    def _living(self) -> list[views.ReservationView]:
+        return [each for each in self._reservations.values() if each.state in LIVING]
+
+    def _booked(self, resource: str, owner: str | None = None) -> int:
+        return sum(each.takes.get(resource, 0) for each in self._living() if owner in (None, each.owner))
+
+    def _admit(self, new: views.ReservationView) -> None:
+        old = self._reservations.get(new.id)
+        flow = new.source_address, new.destination_address, new.protocol
+        for each in self._living():
+            same = (each.source_address, each.destination_address, each.protocol) == flow
+            if same and each.id != new.id and "any" not in flow[:2]:
+                raise Duplicate(f"{each.id} is for the same flow", details={"id": each.id})
+        if new.end is not None and new.end <= NOW:
             raise BadWindow("the window has passed")
-        free = self._capacity[pool] - sum(r.rate for r in self._reservations.values() if r.state == "active")
-        if rate > free:
-            raise Short(
-                f"{rate - free} bit/s short",
-                hint="reserve less",
-                details={
-                    "shortages": [{"start": NOW, "end": end, "missing": rate - free}],
-                    "lower_rate": {"rate": free, "start": NOW, "end": end},
-                    "later_start": None, "shorter": None, "peers_asked": ["node#2: declined"],
-                },
-            )  # fmt: skip
+        for resource, amount in new.takes.items():
+            if resource not in self._capacity:
+                raise UnknownPool(f"no pool {resource}")
+            had = old.takes.get(resource, 0) if old is not None else 0
+            cap = self._caps.get((new.owner, resource))
+            booked = self._booked(resource, new.owner) - had
+            if cap is not None and booked + amount > cap.amount:
+                details = {"project": new.owner, "resource": resource, "cap": cap.amount, "booked": booked}
+                raise OverCap("more than the cap", details=details | {"wanted": amount})
+            free = self._capacity[resource] - self._booked(resource) + had
+            if amount > free:
+                raise (LinkShort if resource == LINK else Short)(
+                    f"{amount - free} bit/s short",
+                    hint="reserve less",
+                    details={
+                        "resource": resource,
+                        "shortages": [{"start": NOW, "end": new.end, "missing": amount - free}],
+                        "lower_rate": {"rate": free, "start": NOW, "end": new.end},
+                        "later_start": None, "shorter": None, "peers_asked": ["node#2: declined"],
+                    },
+                )  # fmt: skip
+
+    def _open(self, identifier: str, secret: str | None) -> views.ReservationView:
+        found = self.reservation(identifier)
+        if found.secret and secret not in (ADMIN, self._secrets[identifier]):
+            raise Forbidden(f"{identifier} is changed with its owner's secret only")
+        return found
+
+    def _administer(self, secret: str | None) -> None:
+        if secret != ADMIN:
+            raise Forbidden("only the administrator may")
+
+    def confirm(self, identifier: str, secret: str | None = None, patience_ms: int = 5_000) -> views.ReservationView:
+        self._held_up()
+        with self._lock:
+            found = self._open(identifier, secret)
+            if found.state == "cancelled":
+                raise Ended("it was cancelled")
+            if found.state == "parked":
+                raise Conflict("it is parked, not held")
+            if found.destination_address == self.silent and patience_ms == 0:
+                raise Unreachable("nobody was asked")
+            self._reservations[identifier] = replace(found, state="active", held_until=None, remaining_s=None)
+            return self._reservations[identifier]
 
     def reservation(self, identifier: str) -> views.ReservationView:
         try:
@@ -102,34 +214,126 @@ class Double:
         pool: str | None = None,
         state: str | None = None,
         owner: str | None = None,
+        kind: str | None = None,
+        label: str | None = None,
+        host: str | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> views.Page:
-        states = {None: ("pending", "active"), "all": ("pending", "active", "ended", "cancelled")}.get(state, (state,))
-        found = [
-            each
-            for _, each in sorted(self._reservations.items())
-            if each.state in states and pool in (None, each.pool) and owner in (None, each.owner)
-        ]
-        rest = [each for each in found if after is None or each.id > after]
-        return views.Page(rest[:limit], len(found), rest[limit - 1].id if len(rest) > limit else None)
+        rest = [each for _, each in sorted(self._reservations.items()) if each.id > (after or "")]
+        found: list[views.ReservationView] = []
+        last = None
+        for last in rest[: self.scan]:
+            ends = last.source, last.destination, last.source_address, last.destination_address
+            if (
+                (state == "all" or (last.state in LIVING if state is None else last.state == state))
+                and (pool is None or pool == last.pool)
+                and (owner is None or owner == last.owner)
+                and (kind is None or kind == last.kind)
+                and (label is None or label in last.labels)
+                and (host is None or host in ends)
+            ):
+                found.append(last)
+            if len(found) == limit:
+                break
+        return views.Page(found, last.id if last is not None and last is not rest[-1] else None)
 
-    def cancel(self, identifier: str) -> views.ReservationView:
+    def cancel(self, identifier: str, secret: str | None = None) -> views.ReservationView:
         with self._lock:
-            self._reservations[identifier] = replace(self.reservation(identifier), state="cancelled", remaining_s=0)
+            found = self._open(identifier, secret)
+            self._reservations[identifier] = replace(found, state="cancelled", remaining_s=0, takes={})
             return self._reservations[identifier]
+
+    def cancel_all(self, secret: str, owner: str | None = None) -> views.Cancelled:
+        if secret == ADMIN and owner is None:
+            raise BadRequest("the administrator has to name an owner")
+        ids = [
+            each.id
+            for each in self._living()
+            if owner in (None, each.owner) and secret in (ADMIN, self._secrets.get(each.id))
+        ]
+        for identifier in ids:
+            self.cancel(identifier, secret)
+        return views.Cancelled(len(ids), ids[:1_000])
 
     def change(
-        self, identifier: str, *, rate: int | None = None, end: int | str | None = None, patience_ms: int = 5_000
+        self,
+        identifier: str,
+        *,
+        rate: int | None = None,
+        back: int | None = None,
+        end: int | str | None = None,
+        patience_ms: int = 5_000,
+        secret: str | None = None,
     ) -> views.ReservationView:
+        self._held_up()
         with self._lock:
-            before = self.reservation(identifier)
+            before = self._open(identifier, secret)
             if before.state == "cancelled":
                 raise Ended("it was cancelled")
-            self._admit(before.pool, (rate or before.rate) - before.rate, None)
-            after = None if end == "never" else before.end if end is None else int(end)
-            self._reservations[identifier] = replace(before, rate=rate or before.rate, end=after)
-            return self._reservations[identifier]
+            if back is not None and before.kind != "two-way":
+                raise BadRequest(f"{before.kind} has no back")
+            until = None if end == "never" else before.end if end is None else int(end)
+            new = replace(before, rate=rate or before.rate, back=back or before.back, end=until)
+            new = replace(new, takes=dict.fromkeys(before.takes, new.rate + new.back))
+            self._admit(new)
+            self._reservations[identifier] = new
+            return new
+
+    def refresh(
+        self, host: str | None = None, identifier: str | None = None, secret: str | None = None
+    ) -> views.Refreshed:
+        self._held_up()
+        if identifier is None:
+            found = [each for each in self._living() if host in (each.source, each.destination)]
+        else:
+            found = [self._open(identifier, secret)]
+        done = views.Refreshed([], [], {})
+        for each in found:
+            try:
+                self._open(each.id, secret)
+                source, destination = (
+                    self._address(each.source, "source"),
+                    self._address(each.destination, "destination"),
+                )
+            except AsaError as error:
+                done.failed[each.id] = error.message
+                continue
+            new = replace(each, source_address=source, destination_address=destination)
+            (done.same if new == each else done.moved).append(each.id)
+            self._reservations[each.id] = new
+        return done
+
+    def caps(self) -> list[views.CapView]:
+        return [each for _, each in sorted(self._caps.items())]
+
+    def set_cap(
+        self, project: str, resource: str, amount: int | None, percent: bool = False, secret: str | None = None
+    ) -> list[views.CapView]:
+        self._administer(secret)
+        if amount is None:
+            if self._caps.pop((project, resource), None) is None:
+                raise NotFound(f"{project!r} has no cap of {resource!r}")
+        elif percent and amount > 100:
+            raise BadRequest("a cap is 0..100 %")
+        else:
+            self._caps[project, resource] = views.CapView(project, resource, amount, percent)
+        return self.caps()
+
+    def links(self) -> list[views.LinkView]:
+        capacity, booked = self._capacity[LINK], self._booked(LINK)
+        count = sum(LINK in each.takes for each in self._living())
+        return [views.LinkView(LINK, capacity, booked, capacity - booked, count)]
+
+    def pause(self, secret: str | None = None) -> views.Status:
+        self._administer(secret)
+        self.paused = True
+        return self.status()
+
+    def resume(self, secret: str | None = None) -> views.Status:
+        self._administer(secret)
+        self.paused = False
+        return self.status()
 
     def availability(
         self,
@@ -147,13 +351,13 @@ class Double:
         )
 
     def pools(self) -> list[views.PoolView]:
-        return [self.pool(name).pool for name in sorted(self._capacity)]
+        return [self.pool(name).pool for name in sorted(self._capacity) if name != LINK]
 
     def pool(self, name: str) -> views.PoolDetail:
         if name not in self._capacity:
             raise UnknownPool(f"no pool {name!r}")
         held = self._capacity[name]
-        committed = sum(r.rate for r in self._reservations.values() if r.state == "active" and r.pool == name)
+        committed = self._booked(name)
         seeds = [views.SeedView(0, held, "node#1")]
         return views.PoolDetail(
             views.PoolView(name, held, seeds, held, committed, held - committed, held - committed, 0, 1, 0, []),
@@ -209,7 +413,8 @@ class Double:
             raise self.failure
         return views.Status(
             "node#1", "1", "origin", "operational", "0.1", 1, NOW, 5, "plain", False, 7017, ["lo"], self.health(),
-            self.pools(), 1, len(self.transfers(in_doubt=True)), len(self._reservations), self._params.serial,
+            self.pools(), 1, len(self.transfers(in_doubt=True)), len(self._living()), self._params.serial, self.paused,
+            ["10.0.0.0/8"],
         )  # fmt: skip
 
     def manifest(self) -> dict[str, Any]:
@@ -235,8 +440,8 @@ class Double:
 
     def remove(self, confirm: str) -> dict[str, Any]:
         if confirm != "node#1":
-            raise Conflict("that is not this node's name")
+            raise BadRequest("that is not this node's name")
         return {"handed_back": {"wan": 10}}
 
 
-__all__ = ["NOW", "AsaError", "Double"]
+__all__ = ["ADMIN", "LINK", "NOW", "AsaError", "Double"]

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,7 +128,7 @@ def test_half_requests_hold_no_worker_and_are_given_up(
 
 def test_a_client_that_reads_slowly_holds_no_worker(double: Double, path: Path) -> None:
     for _ in range(1000):
-        double.reserve(ReservationRequest("wan", 1, label="x" * 1000))
+        double.reserve(ReservationRequest("wan", 1, labels=["x" * 1000]))
     server = Server(double, path, workers=2)
     server.start()
     try:
@@ -195,10 +196,13 @@ def test_calls_that_wait_for_peers_leave_a_worker_for_the_rest(
         for each in streams:
             each.send(b"GET /v1/events/stream HTTP/1.1\r\nHost: x\r\n\r\n")
             assert each.read().status == 200
+        # A question put before all of them wait would take the place of one.
+        until = time.monotonic() + 10
+        while server._lane.free:
+            assert time.monotonic() < until, "all of them wait"
+            time.sleep(0.01)
         with Raw(path) as raw:
-            until = time.monotonic() + 4
-            while (answer := raw.ask("POST", "/v1/audit")).status == 200:
-                assert time.monotonic() < until, "one more is refused once all others wait"
+            answer = raw.ask("POST", "/v1/audit")
             assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "busy", "1")
             assert raw.ask("GET", "/v1/health").status == 200
             without_patience = raw.ask("GET", "/v1/availability?pool=wan")
@@ -224,6 +228,35 @@ def test_a_call_waits_for_its_turn_no_longer_than_its_patience(double: Double, p
             answer = waiting.ask("POST", "/v1/reservations", {"pool": "wan", "rate": 5, "patience_ms": 50})
             assert (answer.status, answer.code) == (503, "busy")
             assert "patience" in answer.json()["error"]["hint"]
+    finally:
+        double.hold.set()
+        server.stop(1.0)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body"),
+    [
+        ("POST", "/v1/reservations/r000001/confirm", None),
+        ("POST", "/v1/reservations/r000001/refresh", None),
+        ("POST", "/v1/refresh", {"host": "web1"}),
+        ("PATCH", "/v1/reservations/r000001", {"rate": 6}),
+    ],
+)
+def test_whatever_may_ask_the_other_end_takes_a_place(
+    double: Double, path: Path, monkeypatch: pytest.MonkeyPatch, method: str, target: str, body: Any
+) -> None:
+    monkeypatch.setattr(application, "PLACE_S", 0.05)
+    double.reserve(ReservationRequest("wan", 5))
+    double.hold = threading.Event()
+    server = Server(double, path, workers=2)
+    server.start()
+    try:
+        with Raw(path) as running, Raw(path) as waiting:
+            running.send(RESERVE)
+            assert double.held.acquire(timeout=10)
+            answer = waiting.ask(method, target, body)
+            assert (answer.status, answer.code) == (503, "busy")
+            assert waiting.ask("DELETE", "/v1/reservations/r000001").status == 200, "what asks nobody takes none"
     finally:
         double.hold.set()
         server.stop(1.0)

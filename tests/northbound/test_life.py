@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from asa.errors import BadConfig, Busy, Conflict, KeyReused, Short, UnknownPool, Unreachable
+from asa.errors import BadConfig, BadRequest, Busy, Conflict, Forbidden, KeyReused, Short, UnknownPool, Unreachable
 from asa.northbound import limits
 from asa.northbound.client import Client
 from asa.northbound.refusals import MethodNotAllowed
@@ -295,6 +295,29 @@ def test_the_client_raises_the_agent_s_own_errors(server: Server, path: Path) ->
                 )
 
 
+def test_what_is_refused_of_a_flow_is_a_bad_request_to_the_client(server: Server, path: Path) -> None:
+    with Client(str(path)) as client:
+        for more, code in (
+            ({"source": "10.0.0.1/8"}, "bad-flow"),
+            ({"source": "web9"}, "unknown-host"),
+            ({"traffic": "x"}, "unknown-class"),
+        ):
+            with pytest.raises(BadRequest) as refused:
+                client.request("POST", "/v1/reservations", WISH | more)
+            assert (refused.value.code, refused.value.status) == (code, 400)
+        client.request("POST", "/v1/reservations", WISH, headers={"Asa-Secret": "its own"})
+        with pytest.raises(Forbidden):
+            client.request("DELETE", "/v1/reservations/r000001")
+        assert client.request("DELETE", "/v1/reservations", headers={"Asa-Secret": "its own"})["cancelled"] == 1
+
+
+@pytest.mark.parametrize("secret", ["hush\n", "hush\r\nHost: y", "hüsh", "hush\u2028"])
+def test_the_client_sends_no_header_that_is_none_and_does_not_show_it(path: Path, secret: str) -> None:
+    with pytest.raises(BadRequest, match="Asa-Secret") as refused:
+        Client(str(path)).request("DELETE", "/v1/reservations", headers={"Asa-Secret": secret})
+    assert "sh" not in f"{refused.value.message}{refused.value.hint}"
+
+
 def test_the_client_takes_an_unready_health_for_an_answer(server: Server, double: Double, path: Path) -> None:
     double.ready = False
     assert Client(str(path)).request("GET", "/v1/health")["status"] == "starting"
@@ -313,6 +336,7 @@ def test_where_nobody_listens_the_client_says_so(path: Path) -> None:
     [
         ("GET", {}, 2),
         ("DELETE", {}, 2),
+        ("PUT", {}, 2),
         ("POST", {"Idempotency-Key": "k"}, 2),
         ("POST", {}, 1),
         ("PATCH", {}, 1),

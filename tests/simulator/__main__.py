@@ -12,7 +12,8 @@ import sys
 import time
 from collections import Counter
 
-from tests.simulator.churn import Churn
+from tests.simulator.pair_scenarios import PAIR_SCENARIOS
+from tests.simulator.paired_churn import PairedChurn
 from tests.simulator.scenarios import SCENARIOS
 from tests.simulator.systematic import pairs, singly
 
@@ -28,6 +29,8 @@ COUNTED = {
     "settled": "settled",
     "booked": "booked",
     "refused": "refused",
+    "arranged": "arranged",
+    "not_arranged": "not arranged",
     "replays": "replays",
     "forgeries": "forgeries",
 }
@@ -51,7 +54,7 @@ def main() -> int:
     ends = time.monotonic() + arguments.seconds
     networks = 0
     while True:
-        churn = Churn(seed + networks, arguments.nodes, tracing=arguments.seed is not None)
+        churn = PairedChurn(seed + networks, arguments.nodes, tracing=arguments.seed is not None)
         try:
             churn.run(arguments.acts)
         except AssertionError as error:
@@ -73,11 +76,11 @@ def main() -> int:
 
 def systematic() -> int:
     """Every fault at every event of every scenario, and every pair in the smallest."""
-    for scenario in SCENARIOS:
+    for scenario in (*SCENARIOS, *PAIR_SCENARIOS):
         for eager in (False, True):
             tried = singly(scenario, eager)
             print(json.dumps({"scenario": scenario.name, "restless": eager, **tried}), flush=True)
-    for scenario in SCENARIOS:
+    for scenario in (*SCENARIOS, *PAIR_SCENARIOS):
         tried = pairs(scenario, None if scenario.smallest else 20_000)
         print(json.dumps({"scenario": scenario.name, "faults": 2, **tried}), flush=True)
     return 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from objectives import Block, NodeId
-from objectives.resource import Ask, Offer, Request
+from asa.steps import Request
+from objectives import Block, NodeId, pact, resource
+from objectives.resource import Ask, Offer
 from tests.simulator.session import Answered, End, Ended, Message, Said, Session
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class Adversary:
     def speak(self, name: str, request: Request) -> None:
         """Begin a session with a made-up request, and break it off at its answer."""
         self._world.counts["forgeries"] += 1
-        self._speak(name, [Said(request, False)]).forged = True
+        objective = pact.NAME if isinstance(request, pact.Arrange | pact.Settle | pact.CallOff) else resource.NAME
+        self._speak(name, [Said(request, False, objective)]).forged = True
 
     def _speak(self, name: str, script: list[Message]) -> Session:
         session = Session(self._world, "adversary", name)

@@ -13,7 +13,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
+from asa.ledger import Ledger
 from asa.records import (
+    TAKING,
     Change,
     Given,
     GivenState,
@@ -28,6 +30,7 @@ from asa.records import (
 )
 from objectives import Block, NodeId, Window
 from tests.simulator.disk import Disk
+from tests.simulator.pairs import Pairs
 
 ENDLESS = 2**60
 HAS = (TakenState.ACCEPTED, TakenState.CONFIRMED)
@@ -53,6 +56,7 @@ class Checker:
         self._accepted: set[tuple[NodeId, bytes, NodeId]] = set()
         self.told: dict[str, tuple[NodeId, int, Window] | None] = {}
         """Reservations consumers were told of: what was booked where, or None if it was refused."""
+        self.pairs = Pairs(self.disks)
 
     def committed(self, node: NodeId, now: int, changes: Sequence[Change]) -> None:
         """Judge what a node has just made durable; ``now`` by its clock. Raises Violation."""
@@ -71,6 +75,7 @@ class Checker:
             raise Violation(f"{node.name} made {wrong} by {[str(each) for each in changes]}")
         if balance:
             self.check_free(node, now)
+        self.pairs.committed(node, now, changes)
 
     def _weigh(self, node: NodeId, record: Record | None, sign: int, weights: Weights) -> None:
         match record:
@@ -103,9 +108,10 @@ class Checker:
             (each.pool, each.block.amount, each.block.start, each.block.end) for each in disk.of(Held).values()
         ]
         rows += [
-            (each.pool, -each.rate, each.window.start, each.window.end)
+            (pool, -amount, each.window.start, each.window.end)
             for each in disk.of(Reservation).values()
-            if each.state is ReservationState.BOOKED
+            if each.state in TAKING
+            for pool, amount in each.demand().items()
         ]
         rows += [
             (each.pool, -each.rate, each.window.start, each.window.end)
@@ -125,8 +131,28 @@ class Checker:
                 if free < 0:
                     raise Violation(f"{node.name} has promised {-free} bit/s of {pool} more than it holds at {time}")
 
+    def check_ledger(self, node: NodeId, ledger: Ledger) -> None:
+        """That the free capacity a node reckons with, at every instant, is what is on its disk. Raises Violation."""
+        rows: dict[str, list[tuple[int, Window]]] = {}
+        for record in self.disks[node]:
+            match record:
+                case Held():
+                    rows.setdefault(record.pool, []).append((record.block.amount, record.block.window))
+                case Promise():
+                    rows.setdefault(record.pool, []).append((-record.rate, record.window))
+                case Reservation() if record.state in TAKING:
+                    for pool, amount in record.demand().items():
+                        rows.setdefault(pool, []).append((-amount, record.window))
+        for pool, of in rows.items():
+            times = {edge for _, window in of for edge in (window.start, window.end) if edge is not None}
+            for time in sorted({ledger.floor, *(each for each in times if each > ledger.floor)}):
+                free = sum(amount for amount, window in of if window.covers(Window(time, time + 1)))
+                if free != (seen := ledger.free(pool, Window(time, time + 1))):
+                    raise Violation(f"{node.name} reckons with {seen} bit/s of {pool} at {time}, it is {free}")
+
     def check_told(self) -> None:
         """That what consumers were told is on disk. Raises Violation."""
+        self.pairs.check_told()
         for name in self.told:
             self.check_told_one(name)
 

@@ -128,7 +128,7 @@ class Network:
         self.adversary = Adversary(self)
         self._queue: list[Event] = []
         self._number = 0
-        self.lost: set[NodeId] = set()
+        self.lost = self.checker.pairs.lost
         """Agents that never come back: what is in doubt with them stays so, until an operator decides."""
         self.nodes: dict[str, Node] = {}
         for number, name in enumerate(names):
@@ -215,8 +215,10 @@ class Network:
                 raise Violation(f"after {seconds} s {self.unrest(confirmed)}")
         self.checker.audit()
         self.checker.check_told()
+        self.checker.pairs.check_final()
         for node in self.nodes.values():
             self.checker.check_free(node.me, node.clock())
+            self.checker.check_ledger(node.me, node.ledger)
             astray = set(node.ledger.records()) ^ set(node.disk)
             if astray:
                 raise Violation(f"the ledger of {node.name} is not what is on its disk: {list(astray)[:3]}")
@@ -235,6 +237,10 @@ class Network:
         doubtful = [(node, given) for node, given in self.checker.escrows() if not self.lost & {node, given.peer}]
         if doubtful:
             return f"in doubt: {doubtful}"
+        if self.checker.pairs.unrest():
+            return self.checker.pairs.unrest()
+        if confirmed and self.checker.pairs.unconfirmed():
+            return self.checker.pairs.unconfirmed()
         if confirmed:
             for node in self.nodes.values():
                 for taken in node.ledger.taken.values():

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from asa import answering, asking, reservations, transfer
+from asa import answering, asking, expiry, pacts, pairing, transfer
 from asa.books import Books
 from asa.errors import AsaError
 from asa.ledger import Ledger
 from asa.peers import Peers
-from asa.records import Change, Given, Held, Plan, TakenState, made, removed
-from asa.steps import Look, Party, Steps, Transact
-from objectives import InvalidValue, NodeId
+from asa.records import Change, Given, Held, Notice, Pact, Plan, Reservation, TakenState, VerdictState, made, removed
+from asa.steps import Look, Party, Request, Steps, Transact
+from asa.terms import asked_for
+from objectives import InvalidValue, NodeId, pact, resource
 from objectives.agent import Announcement, PoolSummary, announcement_from_value
-from objectives.resource import request_from_value
+from objectives.pact import Arrange
 from tests.simulator.disk import Disk
 from tests.simulator.process import Outcome, Process
 from tests.simulator.session import End, Ended, Said
@@ -23,6 +24,10 @@ from tests.simulator.session import End, Ended, Said
 if TYPE_CHECKING:
     from tests.simulator.network import Event, Network
 
+READ: dict[str, Callable[[object], Request]] = {
+    resource.NAME: resource.request_from_value,
+    pact.NAME: pact.request_from_value,
+}
 COLLECT = 30.0
 """Seconds between two turns of the garbage collector."""
 LONGEST = 60.0
@@ -46,7 +51,7 @@ class Node:
         self.books: Books
         self.party: Party
         self._sequence = 0
-        self._doubts: dict[bytes, tuple[float, float]] = {}
+        self._doubts: dict[Hashable, tuple[float, float]] = {}
         self._confirms: tuple[float, float] = 0.0, 10.0
         self._timers: list[Event] = []
 
@@ -134,12 +139,23 @@ class Node:
         request = message.value
         if self.world.wire:
             try:
-                request = request_from_value(request.to_value())
+                request = READ[message.objective](request.to_value())
             except InvalidValue:
                 end.send(Ended(False, "bad-value"))
                 end.close()
                 return
-        self.run(answering.serve(self.party, request, message.dry), f"answers {request.op}", end)
+        if message.objective == pact.NAME:
+            steps = pairing.serve_pact(self.party, request, self.place)  # type: ignore[arg-type]
+        else:
+            steps = answering.serve(self.party, request, message.dry)  # type: ignore[arg-type]
+        self.run(steps, f"answers {request.op}", end)
+
+    def place(self, arrange: Arrange) -> Reservation:
+        """What the terms of another agent come to here: all goes through the one pool."""
+        existing = self.ledger.reservations.get(arrange.id)
+        wanted = asked_for(arrange.id, arrange.terms, arrange.node, self.clock(), existing)
+        assert wanted.partner
+        return wanted
 
     # What the delegator and the garbage collector do.
 
@@ -150,36 +166,47 @@ class Node:
         self._timers = [each for each in self._timers if not each.done]
         running = set() if self.world.eager else self.party.talking
         now, pause = self.world.now, float(self.world.params["settle_interval"])
-        for txn in self._doubts.keys() - self.ledger.escrows.keys():
-            del self._doubts[txn]
-        for txn, given in list(self.ledger.escrows.items()):
-            if txn in running:
+        open_: list[Given | Pact | Notice] = [*self.ledger.escrows.values(), *self.ledger.pacts.values()]
+        open_ += pacts.to_tell(self.ledger)
+        doubtful = {each.key if isinstance(each, Notice) else each.txn: each for each in open_}
+        for key in self._doubts.keys() - doubtful.keys():
+            del self._doubts[key]
+        for key, each in doubtful.items():
+            if key in running:
                 continue
-            due, wait = self._doubts.setdefault(txn, (now if self.world.eager else now + pause, pause))
+            first = now if self.world.eager or isinstance(each, Notice) else now + pause
+            due, wait = self._doubts.setdefault(key, (first, pause))
             if due > now:
                 self._timer(due, "look for doubt", self.look_for_doubt, once=True)
                 continue
-            self._doubts[txn] = now + wait, min(LONGEST, wait * 2)
-            self._settle(given)
+            self._doubts[key] = now + wait, min(LONGEST, wait * 2)
+            self._settle(each)
         self._confirm(now)
 
     def settle_all(self) -> int:
-        """Ask about every escrow at once, its session running or not. How many there are."""
-        escrows = list(self.ledger.escrows.values()) if self.alive else []
-        for given in escrows:
-            self._settle(given)
-        return len(escrows)
+        """Ask about every escrow and pact at once, its session running or not, and tell of every end. How many."""
+        if not self.alive:
+            return 0
+        doubtful: list[Given | Pact | Notice] = [*self.ledger.escrows.values(), *self.ledger.pacts.values()]
+        doubtful += self.ledger.notices.values()
+        for each in doubtful:
+            self._settle(each)
+        return len(doubtful)
 
-    def _settle(self, given: Given) -> None:
+    def _settle(self, some: Given | Pact | Notice) -> None:
+        if isinstance(some, Notice):
+            self.run(pairing.call_off(self.party, some), "calls off")
+            return
         self.world.counts["settle attempts"] += 1
-        self.run(asking.settle(self.party, given), "settles", done=self._settled)
+        steps = asking.settle(self.party, some) if isinstance(some, Given) else pairing.settle_pact(self.party, some)
+        self.run(steps, "settles", done=self._settled)
 
     def _settled(self, outcome: Any, error: BaseException | None) -> None:
         if error is None:
             self.world.counts["settled"] += 1
 
     def _confirm(self, now: float) -> None:
-        accepted = [each for each in self.ledger.taken.values() if each.state is TakenState.ACCEPTED]
+        accepted = self._accepted()
         due, wait = self._confirms
         if not accepted:
             self._confirms = now + 10, 10.0
@@ -192,14 +219,21 @@ class Node:
 
     def confirm_all(self, most: int = 256) -> int:
         """Have givers confirm what was accepted, by chance those of ``most``. How many are asked."""
-        accepted = (
-            [each for each in self.ledger.taken.values() if each.state is TakenState.ACCEPTED] if self.alive else []
-        )
-        givers = sorted({each.peer for each in accepted})
-        for giver in self.party.rng.sample(givers, min(most, len(givers))):
-            txns = [each.txn for each in accepted if each.peer == giver][:256]
-            self.run(asking.confirm(self.party, giver, txns), "confirms")
-        return len(givers)
+        accepted = self._accepted() if self.alive else []
+        asked = sorted({each[:2] for each in accepted})
+        for peer, objective in self.party.rng.sample(asked, min(most, len(asked))):
+            txns = [txn for *of, txn in accepted if of == [peer, objective]][:256]
+            ask = pairing.confirm_verdicts if objective == pact.NAME else asking.confirm
+            self.run(ask(self.party, peer, txns), "confirms")
+        return len(asked)
+
+    def _accepted(self) -> list[tuple[NodeId, str, bytes]]:
+        """What was accepted, of whom: transfers and pacts, which they may have closed."""
+        taken = [each for each in self.ledger.taken.values() if each.state is TakenState.ACCEPTED]
+        verdicts = [each for each in self.ledger.verdicts.values() if each.state is VerdictState.ACCEPTED]
+        return [(each.peer, resource.NAME, each.txn) for each in taken] + [
+            (each.peer, pact.NAME, each.txn) for each in verdicts
+        ]
 
     def _collect(self) -> None:
         self._timer(self.world.now + COLLECT, "collect", self._collect)
@@ -210,7 +244,9 @@ class Node:
         self.world.floor(self.ledger.floor)
         rules: list[Callable[[Ledger], Plan[Any]]] = [
             lambda ledger: transfer.elapsed(ledger, self.clock()),
-            lambda ledger: reservations.elapsed(ledger, self.clock(), self.world.params),
+            lambda ledger: pacts.elapsed(ledger, self.clock()),
+            lambda ledger: expiry.lapsed(ledger, self.clock()),
+            lambda ledger: expiry.elapsed(ledger, self.clock(), self.world.params),
         ]
         rules += [lambda ledger, pool=pool: _tidied(ledger, pool) for pool in list(self.ledger.accounts)]  # type: ignore[misc]
         for rule in rules:

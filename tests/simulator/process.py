@@ -22,14 +22,14 @@ from asa.steps import (
     Transact,
     Wait,
 )
-from objectives import InvalidValue
-from objectives.resource import answer_from_value
+from objectives import InvalidValue, pact, resource
 from tests.simulator.session import Answered, End, Ended, Message, Said, Session, Waits, describe
 
 if TYPE_CHECKING:
     from tests.simulator.network import Event
     from tests.simulator.node import Node
 
+ANSWERS = {resource.NAME: resource.answer_from_value, pact.NAME: pact.answer_from_value}
 PATIENCE = 10.0
 """Seconds an answering end waits for what the other decides."""
 Outcome = Callable[[Any, BaseException | None], object]
@@ -112,7 +112,7 @@ class Process:
             case Begin():
                 self._begun = Session(world, node.name, step.peer.name).client
                 self._begun.process = self
-                self._begun.send(Said(step.request, step.dry))
+                self._begun.send(Said(step.request, step.dry, step.objective))
                 self._read(self._begun, step.patience_ms / 1000 + 1)
             case Finish():
                 if self._begun is not None:
@@ -191,7 +191,8 @@ class Process:
     def _answered(self, end: End, message: Message) -> None:
         if isinstance(message, Answered):
             try:
-                value = answer_from_value(message.value.to_value()) if self.world.wire else message.value
+                read = ANSWERS[end.session.objective]
+                value = read(message.value.to_value()) if self.world.wire else message.value
             except InvalidValue as error:
                 end.close()
                 self.resume(error=Broken(f"its answer is refused: {error}"))

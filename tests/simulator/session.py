@@ -6,7 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from objectives.resource import Answer, Request
+from asa.steps import Answer, Request
+from objectives import resource
 
 if TYPE_CHECKING:
     from tests.simulator.network import Event, Network
@@ -19,6 +20,7 @@ class Said:
 
     value: Request
     dry: bool
+    objective: str = resource.NAME
 
 
 @dataclass(frozen=True)
@@ -131,12 +133,15 @@ class Session:
         self.client = End(self, begins)
         self.server = End(self, answers)
         self.client.other, self.server.other = self.server, self.client
+        self.objective = resource.NAME
         self.script: list[Message] = []
         """What the node that began has sent, for a replay."""
         world.sessions.append(self)
 
     def said(self, end: End, message: Message) -> None:
         if end is self.client:
+            if isinstance(message, Said):
+                self.objective = message.objective
             if not self.script:
                 self.world.scripts.append((self.world.nodes[self.server.node].me, self.script))
             self.script.append(message)

@@ -7,11 +7,13 @@ from typing import Any
 
 from asa import asking, reservations
 from asa.asking import Need
+from asa.ledger import Ledger
 from asa.records import Plan, Reservation, ReservationState
 from asa.steps import Steps, Transact
 from objectives import Block, NodeId, Window
 from objectives.resource import Ask
 from tests.simulator.checker import Violation
+from tests.simulator.couples import Couples
 from tests.simulator.network import FAULTS, POOL, START, M, Network
 from tests.simulator.node import Node
 from tests.simulator.process import Process
@@ -27,6 +29,7 @@ class World(Network):
     ) -> None:
         self._changing: dict[Process, tuple[str, list[Told | None]]] = {}
         super().__init__(names, seeds, seed, **options)
+        self.couples = Couples(self)
 
     def reserve(
         self,
@@ -79,12 +82,15 @@ class World(Network):
         assert told is not None
         end = None if seconds is None else max(node.clock() + seconds, told[2].start + 1)
         new = rate or told[1], told[2] if end is None else Window(told[2].start, end)
+
+        def changed(ledger: Ledger) -> Reservation:
+            found = reservations.find(ledger, identifier)
+            return reservations.changed(found, node.clock(), self.params, rate, None, end, end is None)
+
         self._alter(
             node,
             identifier,
-            lambda ledger: reservations.change(
-                ledger, node.clock(), identifier, self.params, rate, end, keep_end=end is None
-            ),
+            lambda ledger: reservations.exchange(ledger, node.clock(), changed(ledger)),
             "changes",
             (told[0], *new),
         )

@@ -69,7 +69,15 @@ def _until(last: int, action: Callable[[], object]) -> None:
 def _in_memory(frame: FrameType | None) -> bool:
     """Whether a database in memory is being made, or one only looked at."""
     while frame is not None and frame.f_code is not _until.__code__:
-        if frame.f_code.co_name in ("model", "sealed_tables", "problems", "broken_seals", "_rows", "_records"):
+        if frame.f_code.co_name in (
+            "model",
+            "sealed_tables",
+            "problems",
+            "broken_seals",
+            "_rows",
+            "_rows_of",
+            "_records",
+        ):
             return True
         frame = frame.f_back
     return False

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from ipaddress import ip_network
 
 from hypothesis import strategies as st
 
 from asa.records import (
+    BACK,
+    BOTH,
+    OUT,
+    Cap,
     Change,
     Contact,
     Fact,
     Given,
     GivenState,
     Held,
+    Kind,
+    Notice,
     Once,
+    Pact,
     Promise,
     Record,
     Reservation,
@@ -22,6 +30,8 @@ from asa.records import (
     Seed,
     Taken,
     TakenState,
+    Verdict,
+    VerdictState,
     made,
 )
 from asa.store import Store
@@ -36,8 +46,18 @@ FOREVER = Block(10**9, 2 * 10**9, 0, None)
 
 def reservation(number: int, rate: int = 10**6) -> Reservation:
     return Reservation(
-        f"r-{number:08d}", "wan", rate, Window(NOW, NOW + 60), ReservationState.BOOKED, NOW, NOW, label="é\n\0 ✓"
+        f"r-{number:08d}", "wan", rate, Window(NOW, NOW + 60), ReservationState.BOOKED, NOW, NOW, labels=("é\n\0 ✓",)
     )
+
+
+FULL = Reservation(
+    "r-00000009", "wan", 10**7, Window(NOW + 5, None), ReservationState.HELD, NOW - 9, NOW - 3,
+    source="10.0.0.1:80/0xfff0{3}", destination="[fd00::/64]:53{4094}", owner="alice", labels=("é\n\0 ✓", "", "x"),
+    kind=Kind.TWO_WAY, protocol="tcp", back=10**6, traffic="global_voice", through=("mb1", "10.0.0.7"), output="eth3",
+    names=("web1", "db.example"), claims=(("wan", BOTH), ("eth0:out", OUT), ("eth0:in", BACK)), until=NOW + 60,
+    secret="$argon2$x", partner=str(PEER), why="no route; é",
+)  # fmt: skip
+"""A reservation of which no field is as it is by default."""
 
 
 def some(count: int = 8) -> list[Record]:
@@ -52,9 +72,16 @@ def some(count: int = 8) -> list[Record]:
     records += [Taken(bytes([index]) * 16, "wan", PEER, (BLOCK,), TakenState.ACCEPTED, NOW) for index in range(count)]
     records += [Promise(bytes([index]) * 16, "wan", PEER, 5, Window(NOW, None), NOW + 9) for index in range(count)]
     records += [reservation(index) for index in range(count)]
+    records += [FULL]
     records += [Once(f"key-{index}", "ab" * 32, f"r-{index}", NOW) for index in range(count)]
     records += [Fact("active", "true"), Fact("params", '{"serial": 1, "' + "x" * 9000 + '": 2}')]
-    records += [Contact(PEER, "[fe80::1%eth0]:7017", NOW)]
+    records += [Contact(PEER, "[fe80::1%eth0]:7017", NOW, (ip_network("10.0.0.0/8"), ip_network("fd00::/64")))]
+    records += [Cap("*", "*", 0, False), Cap("alice", "eth0:out", 100, True)]
+    records += [Pact(b"\1" * 16, PEER, None, FULL, NOW), Pact(b"\2" * 16, PEER, FULL, reservation(3), NOW)]
+    records += [
+        Verdict(bytes([index]) * 16, PEER, "r-00000009", state, NOW) for index, state in enumerate(VerdictState)
+    ]
+    records += [Notice("r-00000001", PEER, "cancelled: é", NOW, NOW + 9), Notice("r-00000002", PEER, "", NOW, None)]
     return records
 
 
@@ -86,30 +113,32 @@ def seeds(draw: st.DrawFn) -> Seed:
 
 
 many = st.lists(blocks(), max_size=5).map(tuple)
+labels = st.lists(texts, max_size=3).map(tuple)
+claims = st.lists(st.tuples(texts, st.sampled_from([OUT, BACK, BOTH])), max_size=3).map(tuple)
 states = st.sampled_from
+reservations = st.builds(
+    Reservation, texts, texts, rates, windows(), states(ReservationState), integers, integers, texts, texts, texts,
+    labels, states(Kind), texts, rates, texts, labels, texts, st.tuples(texts, texts), claims, st.none() | integers,
+    texts, texts, texts,
+)  # fmt: skip
+plain = st.builds(
+    Reservation, texts, texts, rates, windows(), states(ReservationState), integers, integers, labels=labels
+)
 any_record = st.one_of(
     seeds(),
     st.builds(Held, texts, blocks()),
     st.builds(Given, txns, texts, nodes, many, states(GivenState), integers),
     st.builds(Taken, txns, texts, nodes, many, states(TakenState), integers),
     st.builds(Promise, txns, texts, nodes, rates, windows(), integers),
-    st.builds(
-        Reservation,
-        texts,
-        texts,
-        rates,
-        windows(),
-        states(ReservationState),
-        integers,
-        integers,
-        texts,
-        texts,
-        texts,
-        texts,
-    ),
+    reservations,
+    plain,
     st.builds(Once, texts, texts, texts, integers),
     st.builds(Fact, texts, texts),
     st.builds(Contact, nodes, texts, integers),
+    st.builds(Cap, texts, texts, rates, st.booleans()),
+    st.builds(Pact, txns, nodes, st.none() | plain, reservations, integers),
+    st.builds(Verdict, txns, nodes, texts, states(VerdictState), integers),
+    st.builds(Notice, texts, nodes, texts, integers, st.none() | integers),
 )
 
 
@@ -119,7 +148,13 @@ def counted(number: int) -> Change:
     return Change(before, Fact("count", str(number + 1)))
 
 
-_FIRST = {Given: GivenState.ESCROW, Taken: TakenState.ACCEPTED, Reservation: ReservationState.BOOKED}
+_BEFORE = {
+    **{(Given, each): GivenState.ESCROW for each in GivenState},
+    (Taken, TakenState.CONFIRMED): TakenState.ACCEPTED,
+    (Reservation, ReservationState.CANCELLED): ReservationState.BOOKED,
+    (Reservation, ReservationState.LAPSED): ReservationState.HELD,
+}
+"""By which state a record gets into one that its table does not let it begin in."""
 
 
 def put(store: Store, records: Iterable[Record]) -> None:
@@ -128,8 +163,7 @@ def put(store: Store, records: Iterable[Record]) -> None:
     begun = []
     for each in records:
         if isinstance(each, Given | Taken | Reservation):
-            refused = each.state is TakenState.REFUSED
-            begun.append(each if refused else dataclasses.replace(each, state=_FIRST[type(each)]))
+            begun.append(dataclasses.replace(each, state=_BEFORE.get((type(each), each.state), each.state)))
         else:
             begun.append(each)
     store.commit(made(*begun))

@@ -16,7 +16,7 @@ from asa.store import Store, salvage
 from asa.store.schema import SCHEMA
 from tests.store.crashing import ROWS, at_every_line
 from tests.store.examples import NOW, put, reservation, some
-from tests.store.test_migrations import V3, loaded_by_v3
+from tests.store.test_migrations import LATER, loaded_later
 
 ROUNDS = 20
 
@@ -105,9 +105,11 @@ def test_a_crash_at_any_line_of_a_commit_leaves_all_of_it_or_nothing(fast, copie
 
 def test_a_crash_at_any_line_of_a_migration_loses_nothing(fast, copies):
     Store.create_from(fast / "old", some(), now=NOW, schema=SCHEMA).close()
-    for directory in at_every_line(copies(fast / "old"), lambda directory: Store.open(directory, now=NOW, schema=V3)):
-        with Store.open(directory, now=NOW, schema=V3) as store:
-            assert store.load() == loaded_by_v3(some())
+    for directory in at_every_line(
+        copies(fast / "old"), lambda directory: Store.open(directory, now=NOW, schema=LATER)
+    ):
+        with Store.open(directory, now=NOW, schema=LATER) as store:
+            assert store.load() == loaded_later(some())
         assert not list(directory.glob("*.new-*"))
 
 

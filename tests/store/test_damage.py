@@ -122,7 +122,7 @@ def test_a_missing_log_is_damage(killed):
 
 def test_a_log_that_an_operator_folded_in_is_none(killed):
     connection = sqlite3.connect(killed / "asa.db")
-    assert connection.execute("SELECT count(*) FROM reservations").fetchone() == (29,)
+    assert connection.execute("SELECT count(*) FROM reservations").fetchone() == (30,)
     connection.close()
     assert not (killed / "asa.db-wal").exists()
     with Store.open(killed, now=NOW) as store:

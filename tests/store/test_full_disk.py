@@ -14,7 +14,7 @@ from asa.records import Fact, made
 from asa.store import Cause, Store
 from tests.store.crashing import child
 from tests.store.examples import NOW, counted, put, reservation, some
-from tests.store.test_migrations import V3, loaded_by_v3
+from tests.store.test_migrations import LATER, loaded_later
 
 
 def cause(raised):
@@ -106,12 +106,12 @@ def test_a_start_that_runs_out_of_room_is_no_damage_and_loses_nothing(mount, roo
     ballast = fill(path)
     os.truncate(ballast, ballast.stat().st_size - room)
     try:
-        Store.open(path / "state", now=NOW, schema=V3).close()
+        Store.open(path / "state", now=NOW, schema=LATER).close()
     except StoreFailed as error:
         assert error.details["cause"] in (Cause.DISK_FULL, Cause.IO_ERROR)  # noqa: PT017 - with much room it succeeds
     ballast.unlink()
-    with Store.open(path / "state", now=NOW, schema=V3) as store:
-        assert store.load() == loaded_by_v3(some())
+    with Store.open(path / "state", now=NOW, schema=LATER) as store:
+        assert store.load() == loaded_later(some())
 
 
 def test_damage_on_a_full_disk_is_reported_at_every_start_and_left_in_place(mount):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+import gc
+import json
 import os
 import signal
 import sqlite3
@@ -14,14 +17,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asa.errors import Conflict, StoreFailed, StoreLocked
-from asa.records import KINDS, Change, Fact, Given, GivenState, Held, ReservationState, Taken, made, removed
+from asa.errors import Conflict, IllegalTransition, StoreDamaged, StoreFailed, StoreLocked
+from asa.records import (
+    KINDS,
+    Cap,
+    Change,
+    Fact,
+    Given,
+    GivenState,
+    Held,
+    Kind,
+    Pact,
+    Reservation,
+    ReservationState,
+    made,
+    removed,
+)
 from asa.store import Cause, Store
-from asa.store.rows import TABLES
+from asa.store.rows import TABLES, seal
 from asa.store.schema import SCHEMA, model, sealed_tables
 from objectives import Block, Window
 from tests.store.crashing import child
-from tests.store.examples import BLOCK, NOW, PEER, any_record, counted, put, reservation, some
+from tests.store.examples import BLOCK, FULL, NOW, PEER, any_record, counted, put, reservation, some
 
 
 def rows(path, statement):
@@ -31,6 +48,13 @@ def rows(path, statement):
         return connection.execute(statement).fetchall()
     finally:
         connection.close()
+
+
+def may_go(record):
+    try:
+        return bool(removed([record]))
+    except IllegalTransition:
+        return False
 
 
 def cause(raised):
@@ -73,9 +97,119 @@ def test_any_record_comes_back_as_it_was(records, tmp_path_factory):
         loaded = store.load()
         assert len(loaded) == len(records)
         assert all(each in loaded for each in records)
-        final = [each for each in loaded if not isinstance(each, Given | Taken)]
+        final = [each for each in loaded if may_go(each)]
         store.commit(removed(final))
         assert store.load() == [each for each in loaded if each not in final]
+
+
+def test_no_field_of_a_reservation_is_lost(tmp_path):
+    """Beside every field changed back to what it is by default, so that none stands for another."""
+    least = Reservation("r-least", "wan", 1, Window(NOW, None), ReservationState.HELD, NOW, NOW)
+    optional = [each for each in dataclasses.fields(Reservation) if each.default is not dataclasses.MISSING]
+    assert all(getattr(FULL, each.name) != each.default for each in optional)
+    records = [FULL, least]
+    records += [dataclasses.replace(FULL, id=f"r-less-{each.name}", **{each.name: each.default}) for each in optional]
+    records += [
+        dataclasses.replace(least, id=f"r-only-{each.name}", **{each.name: getattr(FULL, each.name)})
+        for each in optional
+    ]
+    records += [
+        dataclasses.replace(least, id=f"r-labels-{number}", labels=labels)
+        for number, labels in enumerate([("",), ("a",), ("", ""), ("a", "b"), ("[]",)])
+    ]
+    records += [dataclasses.replace(least, id=f"r-{each}", kind=each) for each in Kind]
+    records += [dataclasses.replace(least, id=f"r-{each}", state=each) for each in ReservationState]
+    pacts = [Pact(each.id.encode(), PEER, each, dataclasses.replace(each, rate=9), NOW) for each in records]
+    with Store.create_from(tmp_path, [*records, *pacts], now=NOW) as store:
+        assert sorted(store.load(), key=repr) == sorted([*records, *pacts], key=repr)
+        # What is on disk is replaced by what it is taken to be.
+        store.commit([Change(each, dataclasses.replace(each, at=1)) for each in pacts])
+        held = [each for each in records if each.state is ReservationState.HELD]
+        store.commit([Change(each, dataclasses.replace(each, rate=5)) for each in held])
+    with Store.open(tmp_path, now=NOW) as store:
+        ids = {each.id for each in held}
+        assert {each.rate for each in store.load() if isinstance(each, Reservation) and each.id in ids} == {5}
+
+
+BAD_MORE = [
+    "{",
+    "[]",
+    "null",
+    '{"colour": "red"}',
+    '{"id": "r-2"}',
+    '{"kind": "three-way"}',
+    '{"kind": 1}',
+    '{"back": -1}',
+    '{"back": 1.0}',
+    '{"back": true}',
+    '{"back": 9223372036854775808}',
+    '{"protocol": 6}',
+    '{"labels": "a"}',
+    '{"labels": [1]}',
+    '{"labels": ["in", "two places"]}',
+    '{"through": {}}',
+    '{"names": ["one"]}',
+    '{"names": ["one", "two", "three"]}',
+    '{"claims": [["wan"]]}',
+    '{"claims": [["wan", "up"]]}',
+    '{"claims": [["wan", "out", "in"]]}',
+    '{"until": "now"}',
+    '{"secret": null}',
+]
+
+
+def damaged_by(directory, table, row):
+    """Whether a row, sealed, is refused as damage."""
+    Store.open(directory, now=NOW).close()
+    connection = sqlite3.connect(directory / "asa.db")
+    (columns,) = (each.columns for each in TABLES if each.name == table)
+    names = ", ".join(f'"{each}"' for each in (*columns, "seal"))
+    places = ", ".join("?" * (len(row) + 1))
+    connection.execute(f"INSERT INTO {table} ({names}) VALUES ({places})", (*row, seal(table, row)))
+    connection.commit()
+    connection.close()
+    with Store.open(directory, now=NOW) as store, pytest.raises(StoreDamaged, match=table):
+        store.load()
+
+
+@pytest.mark.parametrize("more", BAD_MORE)
+def test_what_cannot_be_of_a_reservation_is_damage(tmp_path, more):
+    row = ("r-1", "wan", 5, NOW, None, "booked", NOW, NOW, "any", "any", "", "a", more)
+    damaged_by(tmp_path, "reservations", row)
+
+
+def full_but(**changes):
+    item = {
+        "id": "r-1", "pool": "wan", "rate": 5, "start": NOW, "end": None, "state": "held", "created": 1, "changed": 1,
+        "source": "any", "destination": "any", "owner": "", "label": "", "more": {},
+    }  # fmt: skip
+    return json.dumps({name: value for name, value in (item | changes).items() if value != "gone"})
+
+
+@pytest.mark.parametrize(
+    "after",
+    ["", "{", "[]", "null", *(full_but(**each) for each in (
+        {"id": 1}, {"rate": -1}, {"rate": "5"}, {"rate": True}, {"start": None}, {"end": NOW}, {"state": "asleep"},
+        {"state": None}, {"owner": None}, {"owner": "gone"}, {"colour": "red"}, {"more": ""}, {"more": None},
+        {"more": {"kind": "x"}}, {"more": {"id": "r-2"}}, {"label": "a", "more": {"labels": []}},
+    ))],
+)  # fmt: skip
+def test_what_cannot_be_a_reservation_of_a_pact_is_damage(tmp_path, after):
+    damaged_by(tmp_path, "pacts", (b"1" * 16, str(PEER), None, after, NOW))
+
+
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("reservations", ("r-1", "wan", 5, NOW, None, "asleep", NOW, NOW, "any", "any", "", "", "")),
+        ("verdicts", (b"1" * 16, str(PEER), "r-1", "maybe", NOW)),
+        ("verdicts", (b"1" * 16, "nobody", "r-1", "never", NOW)),
+        ("notices", ("r-1", "nobody", "", NOW, None)),
+        ("pacts", (b"1" * 16, "nobody", None, full_but(), NOW)),
+    ],
+)
+def test_what_makes_no_record_is_damage(tmp_path, table, row):
+    damaged_by(tmp_path, table, row)
 
 
 def test_each_kind_has_its_table_with_the_columns_of_the_schema():
@@ -130,6 +264,11 @@ def test_changes_replace_and_remove_in_their_order(tmp_path):
         Change(None, Fact("huge", "\ud800")),
         Change(None, reservation(3, rate=2**63)),
         Change(None, reservation(3, rate=-1)),
+        Change(None, dataclasses.replace(FULL, back=-1)),
+        Change(None, dataclasses.replace(FULL, back=2**63)),
+        Change(None, dataclasses.replace(FULL, why="\ud800")),
+        Change(None, Pact(b"1", PEER, None, dataclasses.replace(FULL, rate=-1), NOW)),
+        Change(None, Cap("a", "wan", -1, False)),
     ],
 )
 def test_a_change_that_does_not_fit_the_disk_undoes_all_of_its_commit(tmp_path, wrong):
@@ -256,6 +395,18 @@ def test_a_directory_that_cannot_be_made_is_a_store_failure(tmp_path):
     with pytest.raises(StoreFailed) as raised:
         Store.open(tmp_path / "file" / "state", now=NOW)
     assert cause(raised) == Cause.IO_ERROR
+
+
+def test_loading_leaves_the_garbage_collector_as_it_was(tmp_path):
+    with Store.open(tmp_path, now=NOW) as store:
+        store.load()
+        assert gc.isenabled()
+        gc.disable()
+        try:
+            store.load()
+            assert not gc.isenabled()
+        finally:
+            gc.enable()
 
 
 def test_a_hundred_thousand_reservations_load_within_five_seconds(tmp_path: Path):

@@ -1,124 +1,9 @@
-"""What consumers and operators see: plain values, JSON-ready, the vocabulary of the northbound API.
-
-Rates are bit/s, times UNIX seconds, ``end`` None means for ever, unless a field says otherwise.
-"""
+"""What operators see: pools, peers, transfers, policy, audits, health. No I/O."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-
-@dataclass(frozen=True, slots=True)
-class Shortage:
-    """A window in which the capacity falls short, and by how much at worst."""
-
-    start: int
-    """UNIX seconds."""
-    end: int | None
-    """UNIX seconds; None: for ever."""
-    missing: int
-    """bit/s at the worst instant."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A reservation that would fit here now."""
-
-    rate: int
-    """bit/s."""
-    start: int
-    """UNIX seconds."""
-    end: int | None
-    """UNIX seconds; None: for ever."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a reservation does not fit, and what would."""
-
-    shortages: list[Shortage]
-    lower_rate: Offer | None
-    later_start: Offer | None
-    shorter: Offer | None
-    peers_asked: list[str]
-    """What each peer asked answered, one line each, bounded."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReservationRequest:
-    """A consumer's wish."""
-
-    pool: str
-    rate: int
-    """bit/s."""
-    start: int | None = None
-    """UNIX seconds; None: now."""
-    end: int | None = None
-    """UNIX seconds; None: for ever."""
-    source: str = "any"
-    destination: str = "any"
-    owner: str = ""
-    label: str = ""
-    patience_ms: int = 5_000
-    """Milliseconds peers may be asked for what is missing; 0: not at all."""
-    dry_run: bool = False
-    """Tell whether it would be admitted here, and change nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReservationView:
-    id: str
-    pool: str
-    rate: int
-    """bit/s."""
-    start: int
-    """UNIX seconds."""
-    end: int | None
-    """UNIX seconds; None: for ever."""
-    state: Literal["pending", "active", "ended", "cancelled"]
-    source: str
-    destination: str
-    owner: str
-    label: str
-    created: int
-    """UNIX seconds."""
-    remaining_s: int | None
-    """Seconds to the start while pending, to the end while active; None for ever, 0 after it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some reservations, in order of id; ``next`` is the ``after`` of the next page, None at the end."""
-
-    reservations: list[ReservationView]
-    total: int
-    """On all pages together."""
-    next: str | None
-    """None on the last page."""
-
-
-@dataclass(frozen=True, slots=True)
-class Availability:
-    """How much is free: ``free`` at the worst instant of the window, ``steps`` [time, free] over it."""
-
-    pool: str
-    start: int
-    """UNIX seconds."""
-    end: int | None
-    """UNIX seconds; None: for ever."""
-    free: int
-    """bit/s, at the worst instant of the window."""
-    steps: list[tuple[int, int]]
-    """UNIX seconds and the bit/s free from then on, in order of time, bounded."""
-    earliest: int | None
-    """UNIX seconds: if a rate and a duration were asked for the earliest start here; None if there is none."""
-    peers_spare: int
-    """bit/s: what peers last said they could spare."""
-    obtainable: int | None
-    """bit/s: what peers would grant over the window, on top of ``free``; None if they were not asked."""
-    earliest_obtainable: int | None = None
-    """UNIX s: the earliest start tried at which it fits with what peers would grant; None if none, or not asked."""
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,9 +160,13 @@ class Status:
     transfers_in_doubt: int
     """Transfers whose outcome is not known."""
     reservations: int
-    """Pending and active."""
+    """Those that are not over."""
     params_serial: int
     """Of the policy in force."""
+    paused: bool = False
+    """Whether enforcement on this node is."""
+    serves: list[str] = field(default_factory=list)
+    """Prefixes whose hosts reserve here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,25 +198,3 @@ class Audit:
     agents: list[str]
     unreachable: list[str]
     pools: list[AuditPool]
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened."""
-
-    number: int
-    """Grows by one each, from 1 at every start of the agent."""
-    at: float
-    """UNIX seconds, with fractions."""
-    kind: str
-    message: str
-    fields: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Events:
-    events: list[Event]
-    next: int
-    """A number: pass it as ``after`` to go on."""
-    missed: int
-    """Events between ``after`` and the first here that are no longer kept."""

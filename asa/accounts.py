@@ -1,0 +1,27 @@
+"""What is counted of one pool, and of one project in it. No I/O."""
+
+from __future__ import annotations
+
+from asa.calendar import Calendar
+from asa.pool import Pool
+from asa.records import Seed
+
+
+class Account:
+    """One pool at this agent: the blocks held, and the free capacity at every instant."""
+
+    def __init__(self, floor: int) -> None:
+        self.seeds: dict[int, Seed] = {}
+        self.held = Pool()
+        self.free = Calendar()
+        self.free.forget(floor)
+        self.reservations = 0
+
+
+class Project:
+    """What a project has booked of one resource, below zero in a calendar."""
+
+    def __init__(self, floor: int) -> None:
+        self.free = Calendar()
+        self.free.forget(floor)
+        self.reservations = 0

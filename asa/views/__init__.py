@@ -1,0 +1,68 @@
+"""What consumers and operators see: plain values, JSON-ready, the vocabulary of the northbound API.
+
+Rates are bit/s, times UNIX seconds, ``end`` None means for ever, unless a field says otherwise.
+"""
+
+from __future__ import annotations
+
+from asa.views.agents import (
+    Audit,
+    AuditPool,
+    BlockView,
+    Health,
+    ParamsView,
+    ParamView,
+    PeerView,
+    PoolDetail,
+    PoolView,
+    Problem,
+    SeedView,
+    Status,
+    TransferView,
+)
+from asa.views.events import (
+    Event,
+    Events,
+)
+from asa.views.reservations import (
+    Availability,
+    Cancelled,
+    CapView,
+    LinkView,
+    Offer,
+    Page,
+    Refreshed,
+    Refusal,
+    ReservationRequest,
+    ReservationView,
+    Shortage,
+)
+
+__all__ = [
+    "Audit",
+    "AuditPool",
+    "Availability",
+    "BlockView",
+    "Cancelled",
+    "CapView",
+    "Event",
+    "Events",
+    "Health",
+    "LinkView",
+    "Offer",
+    "Page",
+    "ParamView",
+    "ParamsView",
+    "PeerView",
+    "PoolDetail",
+    "PoolView",
+    "Problem",
+    "Refreshed",
+    "Refusal",
+    "ReservationRequest",
+    "ReservationView",
+    "SeedView",
+    "Shortage",
+    "Status",
+    "TransferView",
+]
