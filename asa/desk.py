@@ -31,7 +31,7 @@ from asa.records import Kind, Plan, Reservation, ReservationState
 from asa.reservations import Opened
 from asa.shortage import NOTHING, Said
 from asa.steps import Broken, Refused
-from asa.terms import asked_for, terms_of
+from asa.terms import asked_for, same_ends, terms_of
 from asa.turns import Turns
 from asa.views import Cancelled, ReservationRequest, ReservationView
 from objectives import NodeId, Window, node_from_text
@@ -317,10 +317,12 @@ class Desk:
         agent = self._agent
         now, terms = agent.party.clock(), arrange.terms
         existing = agent.books.read(lambda ledger: ledger.reservations.get(arrange.id))
-        if existing is not None and existing.partner == str(arrange.node):
-            return asked_for(arrange.id, terms, arrange.node, now, existing)
-        wanted = asked_for(arrange.id, terms, arrange.node, now)
-        agent.books.read(lambda ledger: self._before(ledger, wanted, None, ""))
+        ours = existing is not None and existing.partner == str(arrange.node)
+        wanted = asked_for(arrange.id, terms, arrange.node, now, existing if ours else None)
+        if existing is not None and ours and same_ends(existing, wanted):
+            return wanted
+        if not ours:
+            agent.books.read(lambda ledger: self._before(ledger, wanted, None, ""))
         agent.keeper.lapse()
         placed = place(wanted, agent.surroundings(), anew=True, partner=arrange.node)
         if placed.source != wanted.source:

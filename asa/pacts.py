@@ -182,6 +182,10 @@ def _after(old: Reservation, now: int, wanted: Reservation) -> Reservation:
         window=wanted.window,
         pool=wanted.pool,
         claims=wanted.claims,
+        source=wanted.source,
+        destination=wanted.destination,
+        protocol=wanted.protocol,
+        names=wanted.names,
         state=wanted.state,
         until=wanted.until,
         changed=now,
@@ -189,7 +193,8 @@ def _after(old: Reservation, now: int, wanted: Reservation) -> Reservation:
 
 
 def hull(old: Reservation, new: Reservation) -> Reservation:
-    """``old``, but with as much as both of them take, wherever and for as long as either does, and no deadline."""
+    """``old``, but of the flow of ``new``, with as much as both of them take, wherever and for as long as either does,
+    and no deadline."""
     end = None if None in (old.window.end, new.window.end) else max(old.window.end or 0, new.window.end or 0)
     claims = old.claims
     if (old.pool, old.claims) != (new.pool, new.claims):
@@ -201,6 +206,10 @@ def hull(old: Reservation, new: Reservation) -> Reservation:
         window=Window(old.window.start, end),
         claims=claims,
         until=None,
+        source=new.source,
+        destination=new.destination,
+        protocol=new.protocol,
+        names=new.names,
     )
 
 

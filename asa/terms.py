@@ -40,12 +40,17 @@ def terms_of(reservation: Reservation) -> Terms:
 def asked_for(
     identifier: str, terms: Terms, partner: NodeId, now: int, existing: Reservation | None = None
 ) -> Reservation:
-    """The reservation that ``terms`` of ``partner`` ask for, to be placed; an ``existing`` one stays where it is."""
+    """The reservation that ``terms`` of ``partner`` ask for, to be placed; an ``existing`` one with the same ends stays
+    where it is (:func:`same_ends`)."""
     state = ReservationState.HELD if terms.hold is not None else ReservationState.BOOKED
     if existing is not None:
-        return replace(
+        new = replace(
             existing, rate=terms.rate, back=terms.back, window=terms.window, until=terms.hold, state=state, changed=now
         )
+        moved = replace(
+            new, source=terms.source, destination=terms.destination, protocol=terms.protocol, names=("", "")
+        )
+        return new if same_ends(existing, moved) else moved
     return Reservation(
         id=identifier,
         pool=terms.pool,
@@ -66,3 +71,8 @@ def asked_for(
         secret=terms.secret,
         partner=str(partner),
     )
+
+
+def same_ends(one: Reservation, other: Reservation) -> bool:
+    """Whether two reservations are of the same flow, whatever its ends are called."""
+    return (one.source, one.destination, one.protocol) == (other.source, other.destination, other.protocol)

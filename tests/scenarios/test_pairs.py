@@ -99,10 +99,13 @@ def test_a_change_and_a_new_place_at_once_leave_the_ends_alike(scene: Scene):
         scene.b.signal(signal.SIGCONT)
     outcome(lambda: scene.a.request("POST", f"reservations/{made}/refresh"))
     changing.join()
+    scene.a.request("POST", f"reservations/{made}/refresh")
 
     def alike():
         here, there = (agent.get(f"reservations/{made}") for agent in (scene.a, scene.b))
-        return (here["state"], here["rate"], here["back"]) == (there["state"], there["back"], there["rate"])
+        ends = here["source_address"], there["destination_address"]
+        rates = (here["rate"], here["back"]) == (there["back"], there["rate"])
+        return rates and here["state"] == there["state"] and ends == ("fd00:a::9", "fd00:a::9")
 
     eventually(alike)
 

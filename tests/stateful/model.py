@@ -454,6 +454,12 @@ class Model:
             after = replace(
                 old, rate=rate, back=back, start=new.start, end=new.end, until=new.until, state=state, changed=self.now
             )
+            if new.ends[::-1] != old.ends or new.protocol != old.protocol:
+                ends = new.ends[::-1]
+                after = replace(after, asked=ends, ends=ends, protocol=new.protocol)
+                after = self.place(peer, after, True, site.name)
+                if after.ends[0] != ends[0]:
+                    raise Refusal("elsewhere")
         else:
             ends = new.ends[::-1] if turned else new.ends
             wanted = replace(
@@ -469,7 +475,10 @@ class Model:
             if old.kind != after.kind or old.start != new.start or (old.state == "booked" and state == "held"):
                 raise Refusal("conflict")
             end = None if None in (old.end, after.end) else max(old.end or 0, after.end or 0)
-            kept = replace(old, rate=max(old.rate, rate), back=max(old.back, back), end=end, until=None)
+            kept = replace(
+                old, rate=max(old.rate, rate), back=max(old.back, back), end=end, until=None, asked=after.asked,
+                ends=after.ends, protocol=after.protocol, claims=tuple(dict.fromkeys((*old.claims, *after.claims))),
+            )  # fmt: skip
         else:
             kept = replace(after, state="prepared", until=None)
         self.admit(peer, kept, old)
