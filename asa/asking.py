@@ -222,6 +222,27 @@ def _ask_for(party: Party, peer: NodeId, need: Need, rate: int, patience_ms: int
     )  # fmt: skip
 
 
+Grants = list[tuple[NodeId, str, tuple[Block, ...]]]
+"""What came of peers for one booking: from whom, of which pool."""
+
+
+def obtain_for(
+    party: Party, lacking: tuple[str, int, Window], until: float, grants: Grants, path: tuple[str, ...] = ()
+) -> Steps[Obtained]:
+    """Obtain what a booking lacks, pool, bit/s and window, with a guard on both sides, and note whose it was."""
+    pool, rate, window = lacking
+    wide = guarded(window, party.params()["guard"], party.clock())
+    got = yield from obtain(party, Need(pool, rate, wide, until, True, path))
+    grants += [(giver, pool, blocks) for giver, blocks in got.grants]
+    return got
+
+
+def give_back(party: Party, grants: Grants) -> Steps[None]:
+    """What was obtained in vain goes back, the last first."""
+    for giver, pool, blocks in reversed(grants):
+        yield from hand_over(party, giver, pool, blocks)
+
+
 def fit(
     party: Party,
     rule: Callable[[Ledger, Said], Plan[T]],
@@ -233,7 +254,7 @@ def fit(
     ``rule`` is told what peers said, ``lacking`` says what is needed: pool, bit/s, window. Raises what the rule does,
     Short among it; then what was obtained in vain goes back.
     """
-    grants: list[tuple[NodeId, str, tuple[Block, ...]]] = []
+    grants: Grants = []
     said: list[str] = []
     could = 0
     try:
@@ -249,20 +270,16 @@ def fit(
             missing: list[tuple[str, int, Window]] = yield Look(lacking)
             if not missing:
                 continue
-            pool, rate, window = missing[0]
-            wide = guarded(window, party.params()["guard"], party.clock())
-            got = yield from obtain(party, Need(pool, rate, wide, until, urgent=True))
-            grants += [(peer, pool, blocks) for peer, blocks in got.grants]
+            got = yield from obtain_for(party, missing[0], until, grants)
             said += got.refusals
             could = got.could if len(missing) == 1 else 0
-            if got.rate < rate:
+            if got.rate < missing[0][1]:
                 break
         # What another consumer gave back meanwhile may do.
         late: T = yield Transact(lambda ledger: rule(ledger, Said(said[-MOST_PEERS:], could)))
         return late
     except AsaError:
-        for peer, pool, blocks in reversed(grants):
-            yield from hand_over(party, peer, pool, blocks)
+        yield from give_back(party, grants)
         raise
 
 

@@ -185,16 +185,11 @@ class Desk:
     ) -> Reservation:
         """Both ends, or none. Raises RefusedThere, Unreachable, and what the rule does."""
         agent, terms = self._agent, terms_of(wanted)
-
-        def decide(ledger: Ledger) -> Plan[Reservation]:
-            plan = rule(ledger, NOTHING)
-            if plan.result.id == wanted.id and terms_of(plan.result) != terms:
-                raise Conflict(f"{wanted.id} was changed meanwhile", hint="try again")
-            return plan
-
         try:
             return agent.delegator.converse(
-                lambda until: arrange(agent.party, peer, wanted.id, terms, decide, until, lacking),
+                lambda until: arrange(
+                    agent.party, peer, wanted.id, terms, lambda ledger: rule(ledger, NOTHING), until, lacking
+                ),
                 max(patience_ms, 1) / 1000,
             )
         except Refused as error:

@@ -268,15 +268,10 @@ def decide(
     plan = book(ledger)
     if plan.result.id != request.id:
         return plan
-    if _essence(terms_of(plan.result)) != _essence(request.terms):
+    if terms_of(plan.result) != request.terms:
         raise Conflict(f"{request.id} was changed meanwhile", hint="try again")
     verdict = Verdict(request.txn, request.of, request.id, VerdictState.ACCEPTED, now)
     return Plan((*plan.changes, *made(verdict)), plan.result)
-
-
-def _essence(terms: Terms) -> tuple[int, int, Window, int | None]:
-    """What has to be the same at both ends."""
-    return terms.rate, terms.back, terms.window, terms.hold
 
 
 def answer(ledger: Ledger, now: int, settle: Settle) -> Plan[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from asa import pacts
-from asa.asking import ATTEMPTS, Need, guarded, hand_over, obtain
+from asa.asking import ATTEMPTS, Grants, give_back, obtain_for
 from asa.errors import AsaError, LinkShort, Short, StoreFailed
 from asa.ledger import Ledger
 from asa.records import Notice, Pact, Plan, Reservation
@@ -30,7 +30,7 @@ from asa.steps import (
     Wait,
 )
 from asa.transfer import Declined
-from objectives import Block, InvalidValue, NodeId, Window
+from objectives import InvalidValue, NodeId, Window
 from objectives.pact import (
     MAX_PATIENCE_MS,
     NAME,
@@ -53,7 +53,6 @@ ROUNDS: Final = 3
 """How often a reservation is arranged, where another took meanwhile what this agent's end was to have."""
 
 T = TypeVar("T")
-Grants = list[tuple[NodeId, str, tuple[Block, ...]]]
 
 
 # The agent that asks.
@@ -88,7 +87,7 @@ def arrange(
         yield from _gather(party, decide, lacking, until, grants)
         return (yield from _agree(party, peer, identifier, terms, decide, until))
     except (AsaError, Refused, Broken):
-        yield from _give_back(party, grants)
+        yield from give_back(party, grants)
         raise
 
 
@@ -112,19 +111,11 @@ def _gather(
                 raise
         missing: list[tuple[str, int, Window]] = yield Look(lacking)
         if missing:
-            pool, rate, window = missing[0]
-            wide = guarded(window, party.params()["guard"], party.clock())
-            got = yield from obtain(party, Need(pool, rate, wide, until, True, path))
-            grants += [(giver, pool, blocks) for giver, blocks in got.grants]
-            if got.rate < rate:
+            got = yield from obtain_for(party, missing[0], until, grants, path)
+            if got.rate < missing[0][1]:
                 break
     # What another consumer gave back meanwhile may do.
     yield Look(rule)
-
-
-def _give_back(party: Party, grants: Grants) -> Steps[None]:
-    for giver, pool, blocks in reversed(grants):
-        yield from hand_over(party, giver, pool, blocks)
 
 
 def _agree(
@@ -309,7 +300,7 @@ def _prepared(party: Party, request: Arrange, placed: Reservation) -> Steps[Arra
         answer: Arranged = yield Transact(rule)
         return answer
     except AsaError:
-        yield from _give_back(party, grants)
+        yield from give_back(party, grants)
         raise
 
 

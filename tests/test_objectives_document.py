@@ -32,7 +32,7 @@ from asa import (
 from asa.errors import StoreFailed
 from asa.events import Complaints
 from asa.northbound import limits
-from asa.threads import delegator, garbage_collector, monitor, negotiator, seeder, settler
+from asa.threads import delegator, garbage_collector, monitor, negotiator, seeder, settler, settling
 from asa.threads.duty import Duty
 from objectives import InvalidValue, pact
 from objectives.agent import announcement_from_value
@@ -375,7 +375,7 @@ def test_the_figures_are_those_of_the_code(text: str, figure: int) -> None:
         ("doubled at each failure in a row up to {:.0f} s", main.LONGEST_PAUSE_S),
         ("An agent that ran for {:.0f} s", main.CALM_S),
         ("Requests have {:.0f} s to be answered", main.DRAIN_S),
-        ("doubled at each failure, up to {:.0f} s. |", settler.LONGEST_S),
+        ("doubled at each failure, up to {:.0f} s. |", settling.LONGEST_S),
         ("differ by more than {} s", transfer.SKEW_S),
         ("told every {:.0f} s", negotiator.REPORT_S),
     ],

@@ -4,55 +4,28 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Hashable
-from random import Random
+from collections.abc import Hashable
 from typing import Any, Final
 
 from asa import pacts
-from asa.books import Books
 from asa.errors import AsaError
-from asa.events import EventLog
 from asa.ledger import Ledger
 from asa.pairing import call_off, confirm_verdicts, settle_pact
-from asa.performer import Performer
 from asa.records import Notice, Pact, VerdictState
-from asa.steps import Broken, Party, Refused, Steps
-from asa.threads.duty import Duty
+from asa.steps import Broken, Refused, Steps
+from asa.threads.settling import GRACE_S, Settling
 from objectives import NodeId
 from objectives.pact import MAX_TXNS
 
-LONGEST_S: Final = 600.0
 TURN_S: Final = 60.0
 """Nothing new is begun in a turn after so long; what is left comes in the next."""
 
-GRACE_S: Final = 15.0
-"""What was accepted so long ago has been closed, unless something went wrong."""
 
-
-class PactSettler(Duty):
+class PactSettler(Settling):
     """Nothing is said to an agent that did not answer until its pause is over, whatever there is to say."""
 
     name = "pact-settler"
-    limit = 300.0
-
-    def __init__(
-        self,
-        party: Party,
-        performer: Performer,
-        books: Books,
-        events: EventLog,
-        report: Callable[[str, str], None],
-        rng: Random,
-    ) -> None:
-        super().__init__(report, rng)
-        self._party = party
-        self._performer = performer
-        self._books = books
-        self._events = events
-        self._tries: dict[Hashable, int] = {}
-        self._next: dict[Hashable, float] = {}
-        self._said: set[bytes] = set()
-        self._until = 0.0
+    _until = 0.0
 
     def turn(self) -> float | None:
         self._until = time.monotonic() + TURN_S
@@ -106,15 +79,6 @@ class PactSettler(Duty):
             self._forget(peer)
             return done
         return None
-
-    def _later(self, key: Hashable) -> None:
-        tries = self._tries[key] = self._tries.get(key, 0) + 1
-        pause = min(LONGEST_S, self._party.params()["settle_interval"] * 2.0 ** min(tries - 1, 10))
-        self._next[key] = time.monotonic() + pause * self._rng.uniform(0.5, 1.0)
-
-    def _forget(self, key: Hashable) -> None:
-        self._tries.pop(key, None)
-        self._next.pop(key, None)
 
     def _tell_doubt(self, pact: Pact) -> None:
         self._events.tell(

@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from random import Random
-from typing import Final
 
 from asa.asking import confirm, settle
 from asa.books import Books
@@ -16,18 +15,13 @@ from asa.ledger import Ledger
 from asa.performer import Performer
 from asa.records import Given, TakenState
 from asa.steps import Broken, Party, Refused
-from asa.threads.duty import Duty
+from asa.threads.settling import GRACE_S, LONGEST_S, Settling
 from objectives import NodeId
 from objectives.resource import MAX_TXNS
 
-LONGEST_S: Final = 600.0
-GRACE_S: Final = 15.0
-"""An accepted transfer this old has been closed, unless something went wrong."""
 
-
-class Settler(Duty):
+class Settler(Settling):
     name = "settler"
-    limit = 300.0
 
     def __init__(
         self,
@@ -38,15 +32,8 @@ class Settler(Duty):
         report: Callable[[str, str], None],
         rng: Random,
     ) -> None:
-        super().__init__(report, rng)
-        self._party = party
-        self._performer = performer
-        self._books = books
-        self._events = events
-        self._tries: dict[bytes, int] = {}
-        self._next: dict[bytes, float] = {}
+        super().__init__(party, performer, books, events, report, rng)
         self._confirmed: dict[NodeId, float] = {}
-        self._said: set[bytes] = set()
 
     def turn(self) -> float | None:
         for given in self._books.read(self._doubtful):
@@ -65,9 +52,8 @@ class Settler(Duty):
         """Escrows whose session is over."""
         open_ = ledger.escrows
         for txn in [each for each in self._next if each not in open_]:
-            del self._next[txn]
-            self._tries.pop(txn, None)
-            self._said.discard(txn)
+            self._forget(txn)
+        self._said &= open_.keys()
         return [each for each in open_.values() if each.txn not in self._party.talking]
 
     def _settle(self, given: Given) -> None:
@@ -83,9 +69,7 @@ class Settler(Duty):
         try:
             self._performer.run(settle(self._party, given))
         except (Refused, Broken, AsaError) as error:
-            tries = self._tries[given.txn] = self._tries.get(given.txn, 0) + 1
-            pause = min(LONGEST_S, self._party.params()["settle_interval"] * 2.0 ** min(tries - 1, 10))
-            self._next[given.txn] = time.monotonic() + pause * self._rng.uniform(0.5, 1.0)
+            self._later(given.txn)
             if isinstance(error, Refused):
                 self._report(self.name, f"{given.peer.name} does not say what became of {given.txn.hex()}: {error}")
 
