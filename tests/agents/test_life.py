@@ -25,7 +25,8 @@ def test_an_agent_that_is_deactivated_keeps_what_it_promised_and_takes_no_part_u
     c, d = line.agents["c"], line.agents["d"]
     c.cancel(c.reserve(pool, 600 * M)["id"])
     promised = c.reserve(pool, 100 * M)
-    d.reserve(pool, 400 * M)
+    # From here on nobody but c has anything to give.
+    line.origin.reserve(pool, 400 * M)
     assert c.post("agent/deactivate")["state"] == "instantiated"
     for life in "this", "the next":
         health = c.get("health")
