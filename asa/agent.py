@@ -7,7 +7,6 @@ import queue
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path
 from random import SystemRandom
@@ -20,23 +19,30 @@ from asa.alarms import Alarms
 from asa.books import Books
 from asa.clock import Clock
 from asa.config import Config
+from asa.config.sections import RECORD
 from asa.credentials import SALT_LENGTH, Credentials
+from asa.dataplane.planning import lines_of
 from asa.desk import Desk
+from asa.enforcement import Enforcement
 from asa.errors import BadConfig, Conflict, StoreFailed
 from asa.events import Complaints, EventLog
 from asa.identity import FORGOTTEN, MOST_FORGOTTEN, forgotten_by, identify, remembered, remembering
 from asa.ledger import Ledger
+from asa.listing import view_of
+from asa.names import Names
 from asa.neighbourhood import Neighbourhood
 from asa.operations import ACTIVE, Operations
 from asa.peers import Peers
 from asa.performer import Performer
 from asa.policy import Policy
-from asa.records import Plan, removed
+from asa.problems import Problems
+from asa.records import Plan, Reservation, removed
 from asa.relocation import Relocation
 from asa.steps import Party
 from asa.store import Store
 from asa.threads.delegator import Delegator
 from asa.threads.duty import Duty
+from asa.threads.enforcer import Enforcer
 from asa.threads.flooder import Flooder
 from asa.threads.garbage_collector import GarbageCollector
 from asa.threads.keeper import Keeper
@@ -47,11 +53,10 @@ from asa.threads.seeder import Seeder
 from asa.threads.settler import Settler
 from asa.threads.synchronizer import Synchronizer
 from asa.version import VERSION
-from asa.views import Health, Problem, Status
+from asa.views import Health, ReservationView, Status
 from asa.whereabouts import Whereabouts, limits, thresholds
 from grasp import IPv4Locator, IPv6Locator, Locator, Objective
-from objectives import NodeId, holdings, pact, params, reach, resource
-from objectives import agent as agent_objective
+from objectives import NodeId, holdings, pact, resource
 from objectives.agent import Announcement
 from objectives.reach import Reach
 
@@ -61,23 +66,6 @@ PORT: Final = "grasp-port"
 PAUSED: Final = "paused"
 SALT: Final = "salt"
 STOP_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """The objectives, under the operator's prefix."""
-
-    resource: str
-    params: str
-    holdings: str
-    agent: str
-    pact: str
-    reach: str
-
-    @classmethod
-    def under(cls, prefix: str) -> Names:
-        modules = (resource, params, holdings, agent_objective, pact, reach)
-        return cls(*(prefix + each.NAME for each in modules))
 
 
 class Agent:
@@ -93,14 +81,17 @@ class Agent:
         self.phase = "starting"
         self.endings: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._store = store
+        self._wall = clock
         self._clock = Clock(clock)
-        self._problems: dict[str, Problem] = {}
         rng = SystemRandom()
         me, records = identify(config.agent.name, store, secrets.token_hex(8))
         ledger = Ledger(me, self.started, records, version=time.time_ns() // 1_000, links=limits(config))
         self.events = EventLog(config.limits.events, clock)
+        self._problems = Problems(self.events, self._clock)
         self._complaints = Complaints()
-        self.books = Books(ledger, store, self._store_failed, self._store_works)
+        self._lines = lines_of(config)
+        self.enforcement = Enforcement(bool(self._lines), config.enforcement.backend != RECORD)
+        self.books = Books(ledger, store, self._store_failed, self._store_works, self.enforcement.changed)
         self.peers = Peers(me, rng, config.limits.peers)
         self.policy = Policy(self.books, self.events, self._policy_changed, self.complain)
         self._active: bool = remembered(self.books, ACTIVE, True)
@@ -128,6 +119,7 @@ class Agent:
         self.desk = Desk(self)
         self.relocation = Relocation(self)
         self.operations = Operations(self)
+        self.enforcer: Enforcer | None = None
         self.duties: list[Duty] = []
 
     # Life.
@@ -201,7 +193,7 @@ class Agent:
         self.settler = Settler(party, performer, books, self.events, report, rng)
         self.pact_settler = PactSettler(party, performer, books, self.events, report, rng)
         self.keeper = Keeper(party, books, self.events, Alarms(thresholds(self.config)), self.relocation, report, rng)
-        collector = GarbageCollector(party, books, self.events, report, rng)
+        collector = GarbageCollector(party, books, self.events, report, rng, self.enforcement.standing)
         self.seeder = Seeder(
             self.config.pools, books, self.peers, self.neighbourhood.listen_for,
             lambda pool: self.seed(pool.name, pool.capacity, pool.at), self.problem, report, rng,
@@ -217,6 +209,13 @@ class Agent:
             self.keeper,
             collector,
         ]
+        if self.enforcement.enabled:
+            self.enforcer = Enforcer(
+                self.config.enforcement, self._lines, self.config.classes,
+                lambda place: self.surroundings().local(place), books, party.clock, self.enforcement,
+                lambda: self._paused, self.events, self.problem, report, rng, self._wall,
+            )  # fmt: skip
+            watched.append(self.enforcer)
         self.duties = [*watched, Monitor(watched, report, lambda why: self.end("fatal", why), rng)]
 
     def stop(self) -> None:
@@ -264,6 +263,7 @@ class Agent:
         if paused != self._paused:
             self.books.transact(lambda ledger: remembering(ledger, PAUSED, paused))
             self._paused = paused
+            self.enforcement.wake()
             self.events.tell("enforcement-paused" if paused else "enforcement-resumed", "an operator asked for it")
 
     def remove(self) -> dict[str, Any]:
@@ -345,13 +345,7 @@ class Agent:
 
     def problem(self, code: str, message: str | None) -> None:
         """Something that is wrong from now on, or with None no longer is; told once each time."""
-        known = self._problems.get(code)
-        if message is None:
-            if self._problems.pop(code, None) is not None:
-                self.events.tell("problem-solved", code, code=code)
-        elif known is None or known.message != message:
-            self._problems[code] = Problem(code, message, self.party.clock())
-            self.events.tell("problem", message, code=code)
+        self._problems.set(code, message)
 
     def _store_failed(self, error: StoreFailed) -> None:
         if error.code not in self._problems:
@@ -379,11 +373,16 @@ class Agent:
             status = "inactive" if not self._active else ("degraded" if self._problems else "ok")
         return oversight.health(
             status, self.ready, self.config.agent.name, VERSION, self.books, self.duties,
-            lambda: sorted(self._problems.values(), key=lambda each: each.since),
+            self._problems.all,
         )  # fmt: skip
 
     def status(self) -> Status:
         return oversight.status(self)
+
+    def view_of(self, reservation: Reservation) -> ReservationView:
+        """One reservation, now."""
+        seen = self.enforcement
+        return view_of(reservation, self.party.clock(), self._paused, seen.standing, seen.enforced)
 
 
 def _secret(file: Path | None) -> str | None:

@@ -2,8 +2,8 @@
 
 Many threads' transactions share one commit (group commit): who gets the lock runs all that wait, commits them together
 and wakes their threads. A transaction sees those before it in the same commit; readers see only what is committed,
-because they take the lock too. Lock order: this one first; under it only those of the peers, the events and the store,
-each of which takes no other.
+because they take the lock too. Lock order: this one first; under it only those of the peers, the events, the
+enforcement and the store, each of which takes no other.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class _Ticket:
 
 
 class Books:
-    """``on_failure`` is told when the store refuses; ``on_success`` when it works again."""
+    """``on_failure`` is told when the store refuses; ``on_success`` when it works again; ``on_changes`` what
+    is durable, before anybody sees it. No call may wait, or transact."""
 
     def __init__(
         self,
@@ -53,11 +54,13 @@ class Books:
         journal: Journal,
         on_failure: Callable[[StoreFailed], None] = lambda _: None,
         on_success: Callable[[], None] = lambda: None,
+        on_changes: Callable[[Sequence[Change]], None] = lambda _: None,
     ) -> None:
         self._ledger = ledger
         self._journal = journal
         self._on_failure = on_failure
         self._on_success = on_success
+        self._on_changes = on_changes
         self._lock = threading.Lock()
         self._waiting: deque[_Ticket] = deque()
         self._failed = False
@@ -122,5 +125,6 @@ class Books:
                 if self._failed:
                     self._failed = False
                     self._on_success()
+                self._on_changes(changes)
         for ticket in tickets:
             ticket.done = True

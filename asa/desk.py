@@ -24,7 +24,6 @@ from asa.errors import (
 from asa.hosts import UnknownHost
 from asa.ledger import Ledger
 from asa.lifecycle import over
-from asa.listing import view_of
 from asa.pairing import arrange
 from asa.placement import NoRoute, place
 from asa.records import Kind, Plan, Reservation, ReservationState
@@ -345,8 +344,7 @@ class Desk:
     # What is shown and told.
 
     def _view(self, reservation: Reservation) -> ReservationView:
-        agent = self._agent
-        return view_of(reservation, agent.party.clock(), agent.paused)
+        return self._agent.view_of(reservation)
 
     def told(self, booked: Reservation) -> None:
         what = f"{booked.rate} bit/s of {booked.pool}" if booked.rate else str(booked.kind)

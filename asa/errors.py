@@ -158,6 +158,20 @@ class Busy(AgentError):
     status = 503
 
 
+class NotInstalled(AgentError):
+    """A library that is needed only for this is not there."""
+
+    code = "not-installed"
+    status = 501
+
+
+class NotCleared(AgentError):
+    """Something of this agent is left in the data plane."""
+
+    code = "not-cleared"
+    status = 503
+
+
 class StoreFailed(AgentError):
     """Stable storage did not take a change, which therefore was not made."""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from asa.ledger import Ledger
-from asa.lifecycle import State, state_of
+from asa.lifecycle import Phases, State, gone, not_enforced, state_of
 from asa.records import LIVING, Change, Plan, Reservation, ReservationState
 from asa.reservations import LONGEST_WHY
 from objectives.params import Params
@@ -29,14 +29,18 @@ def lapsed(ledger: Ledger, now: int, most: int = 512) -> Plan[list[Reservation]]
     return Plan(tuple(changes), [each.after for each in changes if isinstance(each.after, Reservation)])
 
 
-def elapsed(ledger: Ledger, now: int, params: Params, most: int = 512) -> Plan[None]:
-    """The garbage collector's: reservations nobody may look at any more, and idempotency keys."""
+def elapsed(ledger: Ledger, now: int, params: Params, most: int = 512, phases: Phases = not_enforced) -> Plan[None]:
+    """The garbage collector's: reservations nobody may look at any more, and idempotency keys.
+
+    What the data plane still has is not forgotten, or nobody would know whose it is.
+    """
     changes: list[Change] = []
     for reservation in ledger.reservations.values():
         if reservation.state in LIVING - {ReservationState.BOOKED}:
             continue
         ended = reservation.window.end if reservation.state is ReservationState.BOOKED else reservation.changed
-        if ended is not None and ended + params["history"] <= now and ended <= ledger.floor:
+        old = ended is not None and ended + params["history"] <= now and ended <= ledger.floor
+        if old and gone(phases(reservation.id)):
             changes.append(Change(reservation, None))
             if len(changes) >= most:
                 break

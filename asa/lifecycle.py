@@ -7,6 +7,7 @@ says; so a restart changes nothing of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -66,13 +67,27 @@ class Phase(StrEnum):
     REMOVING = "removing"
 
 
-Phases = Callable[[str], Phase | None]
-"""What the data plane says of a reservation by its id; None: there is none, the node only keeps the books."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far the data plane has come with a reservation, and why it has not come further; empty if it has."""
+
+    phase: Phase
+    why: str = ""
 
 
-def not_enforced(identifier: str) -> Phase | None:
+Phases = Callable[[str], Standing | None]
+"""What the data plane says of a reservation by its id; None: there is nothing of it to enforce, or the node only keeps
+the books."""
+
+
+def not_enforced(identifier: str) -> Standing | None:
     """Of a node that only keeps the books."""
     return None
+
+
+def gone(standing: Standing | None) -> bool:
+    """Whether the data plane has nothing of a reservation."""
+    return standing is None or standing.phase is Phase.ABSENT
 
 
 _BEGUN: Final = {Phase.INSTALLED: State.ACTIVE, Phase.FAILED: State.FAILED, None: State.ACTIVE}
@@ -91,12 +106,15 @@ def state_of(reservation: Reservation, now: int, paused: bool = False, phases: P
             return State.ENDED
     cancelled = reservation.state is ReservationState.CANCELLED
     if cancelled or reservation.window.passed(now):
-        if phases(reservation.id) not in (None, Phase.ABSENT):
+        if not gone(phases(reservation.id)):
             return State.ENDING
         return State.CANCELLED if cancelled else State.ENDED
     if reservation.window.start > now:
         return State.PENDING
-    return State.PAUSED if paused else _BEGUN.get(phases(reservation.id), State.INSTALLING)
+    if paused:
+        return State.PAUSED
+    standing = phases(reservation.id)
+    return _BEGUN.get(standing.phase if standing is not None else None, State.INSTALLING)
 
 
 def over(reservation: Reservation, now: int) -> bool:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from asa.ledger import Ledger
 from asa.lifecycle import LISTED, Phases, State, not_enforced, state_of
 from asa.records import TAKING, Reservation
-from asa.views import Page, ReservationView
+from asa.views import Enforced, Page, ReservationView
 
 SCAN: Final = 4_096
 """Reservations looked at for one page, which bounds how long others wait."""
 
 
-def view_of(reservation: Reservation, now: int, paused: bool = False, phases: Phases = not_enforced) -> ReservationView:
+def view_of(
+    reservation: Reservation,
+    now: int,
+    paused: bool = False,
+    phases: Phases = not_enforced,
+    enforced: Callable[[str], Enforced | None] = lambda _: None,
+) -> ReservationView:
+    """``enforced``: what is seen of the data plane, by the id."""
     state = state_of(reservation, now, paused, phases)
+    seen = enforced(reservation.id)
     window = reservation.window
     remaining: int | None = 0
     if state is State.HELD and reservation.until is not None:
@@ -54,7 +63,8 @@ def view_of(reservation: Reservation, now: int, paused: bool = False, phases: Ph
         partner=reservation.partner,
         held_until=reservation.until,
         secret=bool(reservation.secret),
-        why=reservation.why,
+        why=reservation.why or (seen.why if seen is not None else ""),
+        enforcement=seen,
     )
 
 
@@ -101,6 +111,7 @@ def page(
     limit: int = 100,
     paused: bool = False,
     phases: Phases = not_enforced,
+    enforced: Callable[[str], Enforced | None] = lambda _: None,
 ) -> Page:
     """Reservations in order of id. SCAN of them are looked at: a page may be short, or empty, and still have a next."""
     found: list[ReservationView] = []
@@ -110,7 +121,7 @@ def page(
         last = identifier
         each = ledger.reservations[identifier]
         if wanted.takes(each, now, paused, phases):
-            found.append(view_of(each, now, paused, phases))
+            found.append(view_of(each, now, paused, phases, enforced))
             if len(found) == limit:
                 break
     return Page(found, last if last is not None and last != ledger.order[-1] else None)

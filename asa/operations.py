@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from asa import caps, inquiry, listing, oversight, reservations, transfer
+from asa import caps, inquiry, listing, metrics, oversight, reservations, transfer
 from asa.auditor import collect
 from asa.errors import BadRequest, Conflict, NotFound, NotReady, UnknownTransfer
 from asa.ledger import Ledger
@@ -17,6 +17,7 @@ from asa.views import (
     Availability,
     Cancelled,
     CapView,
+    EnforcementView,
     Events,
     Health,
     LinkView,
@@ -59,8 +60,7 @@ class Operations:
 
     def reservation(self, identifier: str) -> ReservationView:
         agent = self._agent
-        found = agent.books.read(lambda ledger: reservations.find(ledger, identifier))
-        return listing.view_of(found, agent.party.clock(), agent.paused)
+        return agent.view_of(agent.books.read(lambda ledger: reservations.find(ledger, identifier)))
 
     def reservations(
         self,
@@ -77,7 +77,10 @@ class Operations:
         agent = self._agent
         wanted = listing.Filter(pool, state, owner, kind, label, host)
         now = agent.party.clock()
-        return agent.books.read(lambda ledger: listing.page(ledger, now, wanted, after, limit, agent.paused))
+        seen = agent.enforcement
+        return agent.books.read(
+            lambda ledger: listing.page(ledger, now, wanted, after, limit, agent.paused, seen.standing, seen.enforced)
+        )
 
     def cancel(self, identifier: str, secret: str | None = None) -> ReservationView:
         return self._ready().desk.cancel(identifier, secret)
@@ -120,6 +123,12 @@ class Operations:
     def links(self) -> list[LinkView]:
         now = self._agent.party.clock()
         return self._agent.books.read(lambda ledger: oversight.link_views(ledger, now))
+
+    def enforcement(self) -> EnforcementView:
+        return self._agent.enforcement.view(self._agent.paused)
+
+    def metrics(self) -> str:
+        return metrics.exposition(self._agent)
 
     def pause(self, secret: str | None = None) -> Status:
         return self._set_paused(True, secret)

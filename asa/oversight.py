@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from asa.books import Books
 from asa.ledger import Ledger
-from asa.lifecycle import LISTED, state_of
+from asa.lifecycle import LISTED, Phases, not_enforced, state_of
 from asa.records import Given, GivenState, Promise, Taken
 from asa.seeding import ranges
 from asa.steps import Party
@@ -208,7 +208,7 @@ def status(agent: Agent) -> Status:
     def look(ledger: Ledger) -> tuple[list[PoolView], int, int]:
         pools = pool_views(party, ledger, known)
         doubtful = sum(each.txn not in party.talking for each in ledger.escrows.values())
-        return pools, doubtful, live(ledger, now)
+        return pools, doubtful, live(ledger, now, agent.enforcement.standing)
 
     pools, doubtful, reservations = agent.books.read(look)
     node = agent.node
@@ -236,6 +236,6 @@ def status(agent: Agent) -> Status:
     )
 
 
-def live(ledger: Ledger, now: int) -> int:
+def live(ledger: Ledger, now: int, phases: Phases = not_enforced) -> int:
     """How many reservations are not over."""
-    return sum(state_of(each, now) in LISTED for each in ledger.reservations.values())
+    return sum(state_of(each, now, phases=phases) in LISTED for each in ledger.reservations.values())

@@ -22,7 +22,8 @@ MOST_BLOCKS: Final = 64
 
 
 def hand_everything_over(agent: Agent) -> dict[str, Any]:
-    """Give every block to a peer. Raises Conflict, with what stands in the way, if anything is left.
+    """Give every block to a peer, and clear the data plane. Raises Conflict, with what stands in the way, if anything
+    is left, and NotCleared.
 
     The agent is deactivated first and stays so if it fails; nothing is lost then, and it can be tried again.
     """
@@ -39,6 +40,8 @@ def hand_everything_over(agent: Agent) -> dict[str, Any]:
             hint="see details; try again when its peers are up",
             details={"left": left},
         )
+    if agent.enforcer is not None:
+        agent.enforcer.clear()
     return {"removed": True, "node": str(agent.party.me), "blocks_handed_over": moved}
 
 

@@ -14,6 +14,7 @@ from asa.views import (
     Availability,
     Cancelled,
     CapView,
+    EnforcementView,
     Event,
     Events,
     Health,
@@ -121,6 +122,14 @@ class Service(Protocol):
 
     def links(self) -> list[LinkView]: ...
 
+    def enforcement(self) -> EnforcementView:
+        """What makes packets of this node obey, and how that goes."""
+        ...
+
+    def metrics(self) -> str:
+        """In Prometheus' text format. Raises NotInstalled."""
+        ...
+
     def pause(self, secret: str | None = None) -> Status:
         """Enforce nothing on this node until it is resumed, also over restarts; bookings stay, new ones are taken.
 
@@ -221,7 +230,7 @@ class Service(Protocol):
     def remove(self, confirm: str) -> dict[str, Any]:
         """Hand the capacity back to peers, purge keys and stop. ``confirm`` must be the node's name.
 
-        Raises BadRequest if it is not, Conflict with what stands in the way, NotReady, StoreFailed.
+        Raises BadRequest if it is not, Conflict with what stands in the way, NotCleared, NotReady, StoreFailed.
         """
         ...
 

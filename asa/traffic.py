@@ -1,5 +1,7 @@
 """Traffic classes: the names consumers give for how packets are treated, and the DSCP that says it to nodes. No I/O.
 
+On this node a class says too how much of the rate that is reserved is guaranteed, and what may be borrowed beyond it.
+
 A class is written ``voice``, or ``global_voice`` for packets that keep its marking when they leave the domain; without
 that a marking is worth nothing outside, and is set to 0 at the edge.
 """
@@ -24,8 +26,19 @@ DEFAULT: Final = "default"
 MAX_DSCP: Final = 63
 """Six bits (RFC 2474 §3): 0..63 everywhere; only who writes the TOS octet shifts it."""
 
-_KEYS: Final = ("dscp", "keep")
+MAX_PRIORITY: Final = 6
+"""0 borrows first; behind all classes come the packets nobody reserved anything for."""
+
+MAX_CEILING: Final = 100_000
+"""Percent of the rate that is reserved; no ceiling is above the link either."""
+
+_KEYS: Final = ("dscp", "keep", "guarantee", "ceiling", "priority")
 _DSCPS: Final = f"an integer 0..{MAX_DSCP}"
+_SHARES: Final = (
+    ("guarantee", 100, 1, 100, " percent of the rate that is reserved"),
+    ("ceiling", 100, 100, MAX_CEILING, " percent of the rate that is reserved"),
+    ("priority", 1, 0, MAX_PRIORITY, ", where 0 borrows first"),
+)
 _NAMES: Final = f"1..{MAX_NAME} lower-case letters, digits, - _ or ., without {GLOBAL} before it"
 
 
@@ -64,6 +77,10 @@ def _value_problems(path: str, table: Mapping[str, object]) -> list[dict[str, st
         problems.append(_problem(f"{path}dscp", f"is {shown(dscp)}{meant}", _DSCPS))
     if type(keep) is not bool:
         problems.append(_problem(f"{path}keep", f"is {shown(keep)}", "true or false"))
+    for name, default, least, most, what in _SHARES:
+        value: Any = table.get(name, default)
+        if type(value) is not int or not least <= value <= most:
+            problems.append(_problem(f"{path}{name}", f"is {shown(value)}", f"an integer {least}..{most}{what}"))
     return problems
 
 
@@ -74,9 +91,16 @@ class TrafficClass:
     name: str
     dscp: int
     keep: bool = False
+    guarantee: int = 100
+    """Percent of the rate that is reserved, 1..100: what its packets get whatever others send."""
+    ceiling: int = 100
+    """Percent of the rate that is reserved, 100..MAX_CEILING: what they get at most, if others leave it."""
+    priority: int = 1
+    """0..6: who borrows first."""
 
     def __post_init__(self) -> None:
-        problems = [*_name_problems(self.name), *_value_problems("", {"dscp": self.dscp, "keep": self.keep})]
+        values = {key: getattr(self, key) for key in _KEYS}
+        problems = [*_name_problems(self.name), *_value_problems("", values)]
         if self.name == DEFAULT and self.dscp != 0:
             problems.append(_problem("dscp", f"is {shown(self.dscp)}", f"0 for {DEFAULT}"))
         _raise_any("TrafficClass", problems)
@@ -139,7 +163,10 @@ def _class_problems(name: object, table: object) -> list[dict[str, str]]:
     key = name if isinstance(name, str) and not _name_problems(name) else shown(name)
     problems = [each | {"key": key} for each in _name_problems(name)]
     if not isinstance(table, dict):
-        return [*problems, _problem(key, f"is {shown(table)}", "a section with dscp and, where wanted, keep")]
+        return [
+            *problems,
+            _problem(key, f"is {shown(table)}", f"a section with dscp and, where wanted, {', '.join(_KEYS[1:])}"),
+        ]
     for each in table:
         if each not in _KEYS:
             near = difflib.get_close_matches(str(each), _KEYS, 1)

@@ -66,8 +66,7 @@ def limits(config: Config) -> dict[str, int]:
     """bit/s that may be reserved of each direction of an interface (``eth0:out``)."""
     found: dict[str, int] = {}
     for each in config.links:
-        found[f"{each.interface}:out"] = each.usable_out
-        found[f"{each.interface}:in"] = each.usable_in
+        found[f"{each.interface}:out"], found[f"{each.interface}:in"] = each.usable(config.floor)
     return found
 
 

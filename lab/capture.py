@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import socket
 import struct
 import threading
-import time
 from ipaddress import IPv4Address, IPv6Address
 from types import TracebackType
 from typing import NamedTuple
@@ -17,7 +17,8 @@ from .hosts import Host
 # From linux/if_ether.h, linux/if_packet.h and asm-generic/socket.h; Python lacks them.
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
 SOL_PACKET, PACKET_STATISTICS = 263, 6
-SO_TIMESTAMPNS, SO_RCVBUFFORCE = 35, 33
+SO_TIMESTAMPNS, SO_RCVBUFFORCE, SO_ATTACH_FILTER = 35, 33, 26
+BPF_RET = 0x06
 
 ETHERNET_HEADER, UDP_HEADER = 14, 8
 RECEIVE_BUFFER = 16 << 20
@@ -51,7 +52,7 @@ class Capture:
         self.dev = dev
         self.frames: list[Frame] = []
         self.dropped = 0  #: frames the kernel had no room for; known when the block has ended
-        self._until = float("inf")
+        self._ended = False
         self._thread = threading.Thread(target=self._collect, name=f"capture-{host.name}-{dev}", daemon=True)
 
     def __enter__(self) -> Capture:
@@ -69,17 +70,23 @@ class Capture:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._until = time.time()
+        # What is queued is still read, and nothing comes after it. By the time of a frame they could not be told apart:
+        # the kernel begins to note it a moment after it is asked to, and gives that of the reading until then.
+        nothing = ctypes.create_string_buffer(struct.pack("=HBBI", BPF_RET, 0, 0, 0))
+        program = struct.pack("@HP", 1, ctypes.addressof(nothing))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+        self._ended = True
         self._thread.join()
         _, self.dropped = struct.unpack("=II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
         self._socket.close()
 
     def _collect(self) -> None:
         while True:
+            ended = self._ended
             try:
                 data, ancillary, _, address = self._socket.recvmsg(LARGEST_FRAME, socket.CMSG_SPACE(16))
             except TimeoutError:
-                if time.time() > self._until:
+                if ended:
                     return
                 continue
             except OSError as error:
@@ -89,8 +96,6 @@ class Capture:
                 continue
             seconds, nanoseconds = struct.unpack("@ll", ancillary[0][2])
             when = seconds + nanoseconds * 1e-9
-            if when > self._until:
-                return
             self.frames.append(Frame(when, address[2] == socket.PACKET_OUTGOING, data))
 
     def packets(self, udp_port: int | None = None) -> list[Datagram]:

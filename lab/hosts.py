@@ -31,7 +31,8 @@ SYSCTLS = {
     "net.ipv6.conf.default.accept_dad": "0",
     # One TCP connection per session fills the TIME_WAIT table, and connect() crawls, after 14,000 of them.
     "net.ipv4.tcp_tw_reuse": "1",
-    "net.ipv4.ip_local_port_range": "1024 65535",
+    # Ports below it are for those who ask for one by its number.
+    "net.ipv4.ip_local_port_range": "8192 65535",
 }
 
 _serial = itertools.count()

@@ -47,7 +47,7 @@ def test_the_floor_puts_the_bytes_of_grasp_on_the_wire(lab, exchange, ending):
         server.send_signal(signal.SIGTERM)
     else:
         server.stdin.close()
-    assert server.wait(5) == 0
+    assert server.wait(30) == 0
     server.stdout.close()
 
 

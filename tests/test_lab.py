@@ -36,7 +36,7 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def eventually(condition, timeout: float = 5.0) -> bool:
+def eventually(condition, timeout: float = 30.0) -> bool:
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -236,7 +236,7 @@ print(lab.host("a").netns, lab.hosts["a"].popen(["sleep", "60"]).pid, flush=True
         name, pid = process.stdout.readline().split()
         if ending == "interrupted":
             process.send_signal(signal.SIGINT)
-        process.wait(10)
+        process.wait(30)
     assert name not in namespaces()
     assert not alive(int(pid))
 

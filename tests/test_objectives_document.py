@@ -6,33 +6,42 @@ import ast
 import copy
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cbor2 import dumps, loads
 
 import asa
 from asa import (
+    agenda,
     asking,
     audit,
     auditor,
     books,
     desk,
+    enforcement,
     expiry,
+    installation,
     ledger,
     main,
+    metrics,
     neighbourhood,
     records,
     removal,
     transfer,
+    troubles,
     whereabouts,
 )
-from asa.errors import StoreFailed
+from asa.config import EnforcementSection
+from asa.dataplane import commands
+from asa.dataplane.tc import htb
+from asa.errors import NotInstalled, StoreFailed
 from asa.events import Complaints
 from asa.northbound import limits
-from asa.threads import delegator, garbage_collector, monitor, negotiator, seeder, settler, settling
+from asa.threads import delegator, enforcer, garbage_collector, monitor, negotiator, seeder, settler, settling
 from asa.threads.duty import Duty
 from objectives import InvalidValue, pact
 from objectives.agent import announcement_from_value
@@ -365,8 +374,13 @@ def test_the_figures_are_those_of_the_code(text: str, figure: int) -> None:
         ("garbage collector in one transaction | {} |", garbage_collector.MOST),
         ("between two tellings | {} |", Complaints.KINDS),
         ("| a thread's turn | {:.0f} s;", Duty.limit),
-        ("delegator, settlers and keeper {:.0f} s |", delegator.Delegator.limit),
-        ("delegator, settlers and keeper {:.0f} s |", settler.Settler.limit),
+        ("delegator, settlers, keeper and enforcer {:.0f} s |", delegator.Delegator.limit),
+        ("delegator, settlers, keeper and enforcer {:.0f} s |", settler.Settler.limit),
+        ("delegator, settlers, keeper and enforcer {:.0f} s |", enforcer.Enforcer.limit),
+        ("not looked at by the enforcer | {:,} |", enforcement.MOST_TOUCHED),
+        ("after {:.0f} s, doubled up to", troubles.FIRST_S),
+        ("s, doubled up to {:.0f} s |", troubles.LONGEST_S),
+        ("at most {} at once, the last says", installation.MOST_TOLD),
         ("read by an audit at once | {} |", auditor.READERS),
         ("alike, at most {} times", auditor.MOST_ROUNDS),
         ("up to {} examples each", audit.MOST_EXAMPLES),
@@ -382,6 +396,37 @@ def test_the_figures_are_those_of_the_code(text: str, figure: int) -> None:
 )
 def test_the_figures_of_the_operators_page_are_those_of_the_code(text: str, figure: float) -> None:
     assert " ".join(text.format(figure).split()) in " ".join(AGENT.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "figure"),
+    [
+        ("`lead_s` ({} s) before the window", EnforcementSection().lead_s),
+        ("after `rule_life_s` ({} s)", EnforcementSection().rule_life_s),
+        ("and {} s after the window at the latest", agenda.AFTER_S),
+        ("every `reconcile_s` ({} s)", EnforcementSection().reconcile_s),
+        ("Every `sample_s` ({} s)", EnforcementSection().sample_s),
+        ("`floor` of each line, {} %", EnforcementSection().floor),
+        ("a command that hangs ({:.0f} s)", commands.TIME_LIMIT_S),
+        ("| classes of a line, with tc | {:,} |", min(map(len, htb.NUMBERS.values()))),
+        ("in one turn of the enforcer | {:,} |", enforcer.MOST_DUE),
+        ("drift or failure at once | {} |", installation.MOST_TOLD),
+        ("| differences kept | {} |", installation.MOST_DIFFERENCES),
+        ("the last {} in `asa enforcement`", installation.MOST_DIFFERENCES),
+        ("metrics of their own | {:,} |", metrics.MOST),
+        ("of at most {:,} reservations each by itself", metrics.MOST),
+    ],
+)
+def test_the_figures_of_the_page_on_enforcement_are_those_of_the_code(text: str, figure: float) -> None:
+    assert " ".join(text.format(figure).split()) in " ".join((DOCS / "enforcement.md").read_text().split())
+
+
+def test_without_its_library_there_are_no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(NotInstalled, match="prometheus_client") as caught:
+        metrics.exposition(cast(Any, None))
+    assert "grasp-asa[metrics]" in caught.value.hint
+    assert "grasp-asa[metrics]" in (DOCS / "enforcement.md").read_text()
 
 
 def test_the_policy_of_the_operators_page_is_that_of_the_code() -> None:
@@ -416,6 +461,9 @@ def test_every_kind_of_event_is_listed_and_no_other() -> None:
     assert written == _told()
 
 
+SAID = {"problem", "_problem"}
+
+
 def test_every_problem_of_health_is_listed() -> None:
     named = {
         "NAMESAKE": neighbourhood.NAMESAKE,
@@ -426,7 +474,7 @@ def test_every_problem_of_health_is_listed() -> None:
     found = {seeder.WITHHELD, whereabouts.BAD_HOSTS}
     for path in ROOT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "problem":
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SAID:
                 parts = list(ast.walk(node.args[0]))
                 constants = {each.value for each in parts if isinstance(each, ast.Constant) and each.value != ":"}
                 names = {each.attr if isinstance(each, ast.Attribute) else getattr(each, "id", "") for each in parts}

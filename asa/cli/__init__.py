@@ -43,6 +43,8 @@ _FUNCTIONS: Final = {
     "caps set": "caps.set_",
     "caps remove": "caps.remove",
     "links": "caps.links",
+    "enforcement": "enforcement.status",
+    "usage": "enforcement.usage",
     "peers": "network.peers",
     "transfers": "network.transfers",
     "forfeit": "network.forfeit",
@@ -63,6 +65,7 @@ _FUNCTIONS: Final = {
     "events": "events.events",
     "import-tegu": "tegu.import_",
     "run": "local.run",
+    "deputy": "deputy.deputy",
     "config check": "local.check",
     "completion": "completion.completion",
 }

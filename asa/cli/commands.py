@@ -23,6 +23,9 @@ STATES: Final = (
     "held", "parked", "pending", "installing", "active", "paused", "failed", "ending", "ended", "cancelled",
 )  # fmt: skip
 
+BACKENDS: Final = ("tc-nft", "tc-u32", "openvswitch", "record")
+"""What sees to it that packets get what is reserved for them."""
+
 ALONE: Final = ("params", "caps")
 """The commands with others below them that mean something without."""
 
@@ -126,6 +129,10 @@ def _list(parser: argparse.ArgumentParser) -> None:
 
 def _one(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", type=operands.some_text, metavar="ID")
+
+
+def _maybe_one(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", nargs="?", type=operands.some_text, metavar="ID", help="all of them")
 
 
 def _confirm(parser: argparse.ArgumentParser) -> None:
@@ -252,6 +259,28 @@ def _run(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _deputy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--listen", required=True, metavar="PATH", type=operands.some_text, help="the Unix socket the agent comes to"
+    )
+    parser.add_argument(
+        "--backend", required=True, choices=BACKENDS, metavar="NAME", help=f"how it is done: {', '.join(BACKENDS)}"
+    )
+    parser.add_argument(
+        "--uid", dest="uids", default=[], action="append", type=operands.some_text, metavar="USER",
+        help="whose agent may come beside root's, by name or number; may be repeated; the deputy's own user",
+    )  # fmt: skip
+    parser.add_argument("--group", metavar="GROUP", type=operands.some_text, help="the socket's; the deputy's own")
+    parser.add_argument(
+        "--interface", dest="interfaces", action="append", type=operands.some_text, metavar="NAME",
+        help="let the agent have only this one; may be repeated; all",
+    )  # fmt: skip
+    parser.add_argument("--take-over", action="store_true", help="replace queues that somebody else set up")
+    parser.add_argument(
+        "--ovsdb", metavar="PATH", type=operands.some_text, help="Open vSwitch's database socket, for openvswitch"
+    )
+
+
 def _remove(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--confirm", required=True, metavar="NAME", help="the name of the node")
 
@@ -297,6 +326,8 @@ COMMANDS: Final[tuple[Entry, ...]] = (
         "what projects may have booked at most",
     ),
     ("links", _nothing, "the interfaces whose capacity is limited"),
+    ("enforcement", _nothing, "what makes packets of this node obey, and how that goes"),
+    ("usage", _maybe_one, "what packets of reservations got"),
     ("peers", _nothing, "the other agents"),
     ("transfers", _transfers, "capacity given and taken"),
     ("forfeit", _forfeit, "take back what a lost peer never confirmed"),
@@ -322,6 +353,7 @@ COMMANDS: Final[tuple[Entry, ...]] = (
     ("remove", _remove, "hand the capacity back and end the agent for good"),
     ("import-tegu", _import_tegu, "take over a checkpoint of Tegu's"),
     ("run", _run, "be the agent"),
+    ("deputy", _deputy, "do for an agent without privileges what needs CAP_NET_ADMIN"),
     ("config", (("check", _config_check, "read a configuration and tell what is wrong"),), "the configuration"),
     ("completion", _completion, "completion for a shell"),
 )

@@ -12,7 +12,7 @@ from typing import Any
 from asa.cli.agent import Agent
 from asa.cli.interrupts import Failed, defaults
 from asa.cli.output import Output, listed, safe
-from asa.config import Config, RouteSection, load, problem_text
+from asa.config import Config, LinkSection, RouteSection, load, problem_text
 from asa.errors import BadConfig
 from asa.quantities import exact_rate
 
@@ -60,6 +60,11 @@ def _route(route: RouteSection) -> str:
     return f"{route.prefix}{through}{pools}"
 
 
+def _link(link: LinkSection, floor: int) -> str:
+    out, into = link.usable(floor)
+    return f"{link.interface}, {exact_rate(out)} out, {exact_rate(into)} in"
+
+
 def _summary(config: Config) -> str:
     grasp, api = config.grasp, config.api
     tcp = "" if api.tcp is None else f" and {api.tcp[0]} port {api.tcp[1]}"
@@ -71,10 +76,7 @@ def _summary(config: Config) -> str:
             ("objectives", f"{grasp.objective_prefix}* over {grasp.substrate}"),
             ("API", f"{api.socket} ({api.socket_mode:04o}){tcp}"),
             *(("pool", f"{each.name}, {exact_rate(each.capacity)}") for each in config.pools),
-            *(
-                ("link", f"{each.interface}, {exact_rate(each.usable_out)} out, {exact_rate(each.usable_in)} in")
-                for each in config.links
-            ),
+            *(("link", _link(each, config.floor)) for each in config.links),
             *(("route", _route(each)) for each in config.routes),
             *(("serves", str(each)) for each in config.flows.serves),
         ]

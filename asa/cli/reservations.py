@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from asa.cli import enforcement
 from asa.cli.agent import Agent
 from asa.cli.commands import BANDWIDTH
 from asa.cli.output import Output, listed, table
@@ -33,6 +34,7 @@ def one(view: ReservationView) -> str:
             *(("through", each) for each in view.through),
             ("output", view.output),
             *(("takes", f"{exact_rate(amount)} of {name}") for name, amount in view.takes.items()),
+            *enforcement.lines(view),
             ("partner", f"{view.partner} has the other end" if view.partner else ""),
             ("owner", view.owner),
             *(("label", each) for each in view.labels),

@@ -21,6 +21,7 @@ from asa.config.sections import (
     AgentSection,
     ApiSection,
     Config,
+    EnforcementSection,
     FlowsSection,
     GraspSection,
     LimitsSection,
@@ -30,10 +31,11 @@ from asa.config.sections import (
     RouteSection,
     Section,
     each_once,
+    links_together,
     pools_together,
     problem_text,
 )
-from asa.config.values import Read, Wrong, a_name, a_prefix, an_interface_name, shown
+from asa.config.values import Read, Wrong, a_name, a_prefix, a_rate, an_interface_name, shown
 from asa.errors import BadConfig
 from asa.traffic import BUILT_IN, TrafficClass, classes_from
 
@@ -42,6 +44,7 @@ __all__ = [
     "AgentSection",
     "ApiSection",
     "Config",
+    "EnforcementSection",
     "FlowsSection",
     "GraspSection",
     "LimitsSection",
@@ -62,6 +65,7 @@ _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "api": ApiSection,
     "limits": LimitsSection,
     "flows": FlowsSection,
+    "enforcement": EnforcementSection,
 }
 _LISTS: Final[Mapping[str, type[Section]]] = {"pool": PoolSeed, "link": LinkSection, "route": RouteSection}
 _KEYS: Final = [*_SECTIONS, "classes", *_LISTS]
@@ -134,6 +138,10 @@ def _parse(text: str, source: str, look: Callable[[Mapping[str, Any], Problems],
     pools_together(mode, _each(a_name, document, "pool", "name"), problems)
     each_once("link", "interface", _each(an_interface_name, document, "link", "interface"), problems)
     each_once("route", "prefix", _each(a_prefix, document, "route", "prefix"), problems)
+    enforcement = sections.get("enforcement")
+    keys = (("interface", an_interface_name), ("capacity", a_rate(1)), ("capacity_in", a_rate(1)))
+    links = zip(*(_each(read, document, "link", key) for key, read in keys), strict=True)
+    links_together(enforcement and enforcement.backend, list(links), problems)
     look(sections, problems)
     problems.raise_any(source)
     return Config(
@@ -146,6 +154,7 @@ def _parse(text: str, source: str, look: Callable[[Mapping[str, Any], Problems],
         lists["route"],
         sections["flows"],
         classes,
+        sections["enforcement"],
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from asa.config.values import (
     Read,
@@ -30,12 +31,20 @@ from asa.config.values import (
     an_optional,
     as_read,
     interface_names,
+    shown,
 )
+from asa.dataplane.plan import INTERFACE
 from asa.errors import BadConfig
 from asa.traffic import BUILT_IN, TrafficClass, TrafficClasses
 from objectives.fields import MAX_RATE
 
 Rules = Mapping[str, Read]
+
+RECORD: Final = "record"
+"""The back end that leaves packets alone."""
+
+SLOWEST: Final = 1_000
+"""bit/s of a link that is shaped: a percent of it is not below the least the kernel knows."""
 
 
 class Problems:
@@ -228,16 +237,15 @@ class LinkSection(Section):
     }
     MADE: ClassVar[Rules] = {key: as_read(rule) for key, rule in RULES.items()}
 
-    @property
-    def usable_out(self) -> int:
-        """bit/s that may be reserved out of this node."""
-        return self.capacity * (100 - self.headroom) // 100
+    def usable(self, floor: int = 0) -> tuple[int, int]:
+        """bit/s that may be reserved out of this node and into it, if ``floor`` percent are kept for all others."""
+        percent = 100 - max(self.headroom, floor)
+        return self.capacity * percent // 100, self.whole_in * percent // 100
 
     @property
-    def usable_in(self) -> int:
-        """bit/s that may be reserved into this node."""
-        capacity = self.capacity if self.capacity_in is None else self.capacity_in
-        return capacity * (100 - self.headroom) // 100
+    def whole_in(self) -> int:
+        """bit/s, into this node."""
+        return self.capacity if self.capacity_in is None else self.capacity_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +290,45 @@ class FlowsSection(Section):
 
 
 @dataclass(frozen=True, slots=True)
+class EnforcementSection(Section):
+    """How packets are made to get what is reserved for them (:mod:`asa.dataplane`)."""
+
+    backend: Literal["record", "auto", "tc-nft", "tc-u32", "openvswitch"] = "record"
+    """``record``: packets are left alone; ``auto``: tc-nft, or tc-u32 where that cannot be done."""
+    take_over: bool = False
+    """Whether queues of an interface that somebody else set up are replaced."""
+    floor: int = 5
+    """Percent of each link that is for packets nobody reserved anything for; a greater headroom counts instead."""
+    lead_s: int = 5
+    """How long before its window a reservation is put in place."""
+    rule_life_s: int = 300
+    """What is in place ends by itself after that, unless this agent goes on refreshing it."""
+    reconcile_s: int = 10
+    """How often the system is asked what is in place."""
+    sample_s: int = 10
+    """How often what packets got is counted."""
+    remark: bool = True
+    """Whether packets nobody reserved anything for lose the markings of the classes."""
+    deputy: Path | None = None
+    """The socket of the process that has the privileges (``asa deputy``); None: this one has them."""
+    ovsdb: Path = Path("/run/openvswitch/db.sock")
+
+    RULES: ClassVar[Rules] = {
+        "backend": a_choice(RECORD, "auto", "tc-nft", "tc-u32", "openvswitch"),
+        "take_over": a_boolean,
+        "floor": an_integer(1, 50),
+        "lead_s": an_integer(0, 300),
+        # 64800: Open vSwitch counts 16 bits of seconds.
+        "rule_life_s": an_integer(30, 64_800),
+        "reconcile_s": an_integer(1, 3_600),
+        "sample_s": an_integer(1, 3_600),
+        "remark": a_boolean,
+        "deputy": an_optional(a_socket_path),
+        "ovsdb": a_socket_path,
+    }
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One agent's mandate. Raises :class:`BadConfig`."""
 
@@ -295,18 +342,26 @@ class Config:
     flows: FlowsSection = FlowsSection()
     traffic_classes: tuple[TrafficClass, ...] = BUILT_IN
     """Without ``default``, which is always there."""
+    enforcement: EnforcementSection = EnforcementSection()
 
     def __post_init__(self) -> None:
         problems = Problems()
         pools_together(self.agent.mode, [each.name for each in self.pools], problems)
         each_once("link", "interface", [each.interface for each in self.links], problems)
         each_once("route", "prefix", [each.prefix for each in self.routes], problems)
+        links = [(each.interface, each.capacity, each.capacity_in) for each in self.links]
+        links_together(self.enforcement.backend, links, problems)
         problems.raise_any("Config")
         TrafficClasses(self.traffic_classes)
 
     @property
     def classes(self) -> TrafficClasses:
         return TrafficClasses(self.traffic_classes)
+
+    @property
+    def floor(self) -> int:
+        """Percent of each link that nobody can reserve: none where packets are left alone anyway."""
+        return 0 if self.enforcement.backend == RECORD else self.enforcement.floor
 
 
 def pools_together(mode: str | None, names: Sequence[str | None], problems: Problems) -> None:
@@ -316,6 +371,21 @@ def pools_together(mode: str | None, names: Sequence[str | None], problems: Prob
             "pool", "is for an origin", 'mode = "origin", or no [[pool]]: a delegator gets its capacity from peers'
         )
     each_once("pool", "name", names, problems)
+
+
+def links_together(
+    backend: str | None, links: Sequence[tuple[str | None, int | None, int | None]], problems: Problems
+) -> None:
+    """Interface, capacity and capacity_in of links an agent with a back end may have; None is what could not be read,
+    or is not there."""
+    for index, (interface, *capacities) in enumerate(links) if backend not in (None, RECORD) else ():
+        if interface is not None and not re.fullmatch(INTERFACE, interface):
+            allowed = f'letters, digits, _ . @ + or -, and no - at the start, or backend = "{RECORD}"'
+            problems.add(f"link[{index}].interface", f"is {shown(interface)}", allowed)
+        for key, capacity in zip(("capacity", "capacity_in"), capacities, strict=True):
+            if capacity is not None and capacity < SLOWEST:
+                allowed = f'at least {SLOWEST} bit/s, or backend = "{RECORD}"'
+                problems.add(f"link[{index}].{key}", f"is {capacity}", allowed)
 
 
 def each_once(path: str, key: str, values: Sequence[Hashable | None], problems: Problems) -> None:

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from asa.dataplane.backend import EnforcementFailed, Unfit
 
-Program = Literal["tc", "nft", "ip", "ovs-ofctl"]
+Program = Literal["tc", "nft", "ip", "ovs-ofctl", "ovs-appctl"]
 
 TIME_LIMIT_S: Final = 20.0
 LONGEST_TOLD: Final = 400

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
@@ -28,6 +28,7 @@ class Match:
     source_port: Port | None = None
     destination_port: Port | None = None
     vlan: int | None = None
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.family not in (ANY_FRAME, 4, 6):
@@ -36,6 +37,8 @@ class Match:
             if isinstance(place, IPv4Network | IPv6Network):
                 if place.version != self.family or place.prefixlen == 0:
                     raise InvalidFlow(f"{place} in a match of family {self.family}")
+                if isinstance(place, IPv6Network) and place.network_address.scope_id is not None:
+                    raise InvalidFlow("a match with a scope, which is of one host only")
             elif place is not None and not isinstance(place, Mac):
                 raise InvalidFlow(f"{place!r:.40} is no place")
         if self.protocol is not None and (self.family == ANY_FRAME or not 0 <= self.protocol <= 255):
@@ -47,6 +50,12 @@ class Match:
             raise InvalidFlow("a port that is none")
         if self.vlan is not None and (type(self.vlan) is not int or not 1 <= self.vlan <= 4_094):
             raise InvalidFlow(f"{self.vlan!r:.20} is no VLAN")
+        looked_at = (self.family, self.source, self.destination, self.protocol, *ports, self.vlan)
+        object.__setattr__(self, "_hash", hash(looked_at))
+
+    def __hash__(self) -> int:
+        # Networks take microseconds to be hashed, and thousands of matches are looked up at once.
+        return self._hash
 
     @property
     def shape(self) -> Shape:

@@ -182,7 +182,10 @@ class _Responder:
             if result.location is not None:
                 resp.set_header("Location", result.location)
             result = result.value
-        resp.data = _ENCODER.encode(result)
+        if isinstance(result, str) and route.media != falcon.MEDIA_JSON:
+            resp.content_type, resp.data = route.media, result.encode()
+        else:
+            resp.data = _ENCODER.encode(result)
 
     def _call(self, req: falcon.Request, names: dict[str, str]) -> Call:
         """What the endpoint is called with. Raises AsaError for what does not fit."""

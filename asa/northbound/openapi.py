@@ -6,6 +6,7 @@ What a field means is said once, in the source of its type: the docstring below 
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import re
 from collections.abc import Iterable, Iterator
@@ -164,7 +165,7 @@ def _parameters(route: Route, components: dict[str, Any]) -> Iterator[dict[str, 
 
 
 def _responses(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
-    media = "text/event-stream" if route.stream else "application/json"
+    media = "text/event-stream" if route.stream else route.media
     schema = schemas[repr(route.result)]
     if route.stream:
         # A stream is text; this is the data of one event.
@@ -219,7 +220,7 @@ def _sources(routes: Iterable[Route]) -> set[ModuleType]:
     """The modules whose types the endpoints answer with, and this one."""
     kinds = [Error, *(getattr(views, name) for name in views.__all__), *(route.result for route in routes)]
     modules = {inspect.getmodule(kind) for kind in kinds if inspect.isclass(kind)}
-    return {module for module in modules if module is not None}
+    return {module for module in modules if module is not None and module is not builtins}
 
 
 def _documented(modules: Iterable[ModuleType]) -> dict[str, dict[str, str]]:

@@ -19,7 +19,9 @@ from asa.errors import (
     Forbidden,
     KeyReused,
     LinkShort,
+    NotCleared,
     NotFound,
+    NotInstalled,
     NotReady,
     OverCap,
     RefusedThere,
@@ -138,6 +140,9 @@ def openapi(service: Service, call: Call) -> dict[str, Any]:
 
 
 _document: dict[str, Any] | None = None
+METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""Prometheus' text format."""
+
 _CHANGES: Final = (NotReady, StoreFailed)
 _ADMITS: Final = (Short, LinkShort, OverCap, Duplicate, RefusedThere, Unreachable, BadWindow, *_CHANGES)
 
@@ -226,6 +231,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         lambda service, call: service.links(), list[views.LinkView],
     ),
     Route(
+        "enforcement", "GET", "/v1/enforcement", "What makes packets of this node obey, and how that goes: the lines"
+        " that are shaped, how many reservations are in place, and what had to be put right.",
+        lambda service, call: service.enforcement(), views.EnforcementView,
+    ),
+    Route(
+        "metrics", "GET", "/v1/metrics", "What is measured, in the text format of Prometheus; of at most 1000"
+        " reservations each by itself.", lambda service, call: service.metrics(), str, media=METRICS,
+        errors=(NotInstalled,),
+    ),
+    Route(
         "availability", "GET", "/v1/availability", "How much of a pool is free over a window, when a rate would fit,"
         " and with patience what peers would add.", availability, views.Availability, query=bodies.AvailabilityQuery,
         long=True, errors=(BadWindow, UnknownPool),
@@ -297,7 +312,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "remove", "POST", "/v1/agent/remove", "Hand the capacity back to peers, purge keys and stop.",
         lambda service, call: service.remove(call.body.confirm), dict[str, Any], body=bodies.Remove, long=True,
-        errors=(Conflict, *_CHANGES),
+        errors=(Conflict, NotCleared, *_CHANGES),
     ),
 )  # fmt: skip
 """Every endpoint there is."""

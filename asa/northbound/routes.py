@@ -69,6 +69,8 @@ class Route:
     is a thread for the rest."""
     stream: bool = False
     """Whether it is an event stream."""
+    media: str = "application/json"
+    """What it is answered as; the result of any other is text."""
     decoder: msgspec.json.Decoder[Any] | None = field(init=False)
     fields: tuple[str, ...] = field(init=False)
     names: tuple[str, ...] = field(init=False)

@@ -12,6 +12,7 @@ from asa.errors import StoreFailed
 from asa.events import EventLog
 from asa.identity import remembering
 from asa.ledger import Ledger
+from asa.lifecycle import Phases, not_enforced
 from asa.records import Held, Plan, made, removed
 from asa.steps import Party
 from asa.threads.duty import Duty
@@ -33,9 +34,16 @@ class GarbageCollector(Duty):
     pause = 15.0
 
     def __init__(
-        self, party: Party, books: Books, events: EventLog, report: Callable[[str, str], None], rng: Random
+        self,
+        party: Party,
+        books: Books,
+        events: EventLog,
+        report: Callable[[str, str], None],
+        rng: Random,
+        phases: Phases = not_enforced,
     ) -> None:
         super().__init__(report, rng)
+        self._phases = phases
         self._party = party
         self._books = books
         self._events = events
@@ -55,7 +63,7 @@ class GarbageCollector(Duty):
         for ended in self._all(lambda ledger: pacts.elapsed(ledger, now, MOST)):
             for pact in ended:
                 self._events.tell("pact-lapsed", f"what {pact.peer.name} was to decide about {pact.after.id} is over")
-        for _ in self._all(lambda ledger: expiry.elapsed(ledger, now, params, MOST)):
+        for _ in self._all(lambda ledger: expiry.elapsed(ledger, now, params, MOST, self._phases)):
             pass
         for pool in self._books.read(lambda ledger: list(ledger.accounts)):
             self._books.transact(lambda ledger, pool=pool: tidied(ledger, pool))  # type: ignore[misc]

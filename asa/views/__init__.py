@@ -20,6 +20,14 @@ from asa.views.agents import (
     Status,
     TransferView,
 )
+from asa.views.enforcement import (
+    DifferenceView,
+    Enforced,
+    EnforcedLine,
+    EnforcementView,
+    ShapedLine,
+    UsageView,
+)
 from asa.views.events import (
     Event,
     Events,
@@ -45,6 +53,10 @@ __all__ = [
     "BlockView",
     "Cancelled",
     "CapView",
+    "DifferenceView",
+    "Enforced",
+    "EnforcedLine",
+    "EnforcementView",
     "Event",
     "Events",
     "Health",
@@ -62,7 +74,9 @@ __all__ = [
     "ReservationRequest",
     "ReservationView",
     "SeedView",
+    "ShapedLine",
     "Shortage",
     "Status",
     "TransferView",
+    "UsageView",
 ]

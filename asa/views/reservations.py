@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from asa.views.enforcement import Enforced
+
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
@@ -124,7 +126,9 @@ class ReservationView:
     secret: bool = False
     """Whether it takes its owner's secret to change it."""
     why: str = ""
-    """Why it is parked, or how it ended."""
+    """Why it is parked or not in force yet, or how it ended."""
+    enforcement: Enforced | None = None
+    """What the data plane says of it; None if it has nothing of it, or nothing to do for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from asa.errors import AsaError
 from lab.domain.agents import Agent
+from lab.domain.contest import SECTIONS
 from lab.domain.demand import Row
-from lab.domain.places import Ground
+from lab.domain.places import SITE, Ground
 from lab.domain.player import reserve
 from lab.domain.settings import Settings
 from lab.domain.stop import Stop
@@ -22,8 +23,14 @@ START_S: Final = 20.0
 START_EACH_S: Final = 2.0
 """More for each agent: they start side by side on few processors."""
 PAGE: Final = 1_000
-SERVES: Final = '[flows]\nkernel_routes = false\nserves = ["10.{}.0.0/16"]\n'
-"""Where the consumers of each agent are, in order of the agents."""
+FLOWS: Final = '[flows]\nkernel_routes = {}\nserves = ["{}"]\n[enforcement]\nbackend = "{}"\n'
+LINK: Final = '[[link]]\ninterface = "{}"\ncapacity = {}\n'
+BACK_END: Final = "tc-nft"
+"""How packets are made to obey, where they can be."""
+ROOM: Final = 4
+"""Times all that is seeded: the capacity of links between the agents. Pools are what is scarce, not these."""
+FASTEST: Final = 400_000_000_000
+"""bit/s: faster links are not shaped, for the kernel's queues are not made for more."""
 AUDITS: Final = 6
 """How often an audit that found no rest is repeated."""
 
@@ -38,6 +45,11 @@ class Domain:
     def __init__(self, settings: Settings, ground: Ground, pools: Sequence[str], directory: Path, stop: Stop) -> None:
         topology = settings.topology
         seeds = dict.fromkeys(pools, settings.seed)
+        capacity = ROOM * sum(seeds.values())
+
+        def more(number: int, name: str) -> str:
+            return _sections(ground, name, SITE.format(number), capacity)
+
         self.agents = {
             name: Agent(
                 name,
@@ -45,7 +57,7 @@ class Domain:
                 ground.places[name],
                 directory,
                 seeds if name == topology.origin else {},
-                SERVES.format(number),
+                more(number, name),
             )
             for number, name in enumerate(topology.agents, 1)
         }
@@ -136,3 +148,14 @@ class Domain:
                 break
             time.sleep(1)
         return audit
+
+
+def _sections(ground: Ground, name: str, site: str, capacity: int) -> str:
+    """What the configuration of an agent says of packets. ``capacity``: bit/s of each of its links to other nodes."""
+    obeyed = ground.access is not None
+    text = FLOWS.format("true" if obeyed else "false", site, BACK_END if obeyed else "record")
+    if obeyed and capacity <= FASTEST:
+        text += "".join(LINK.format(each, capacity) for each in ground.places[name].interfaces)
+    if ground.access is not None and ground.access.agent == name:
+        text += SECTIONS.format(interface=ground.access.interface)
+    return text

@@ -16,9 +16,16 @@ from typing import IO, Final, Protocol
 
 from lab import Host, Lab
 from lab.domain.topology import Topology
+from lab.traffic import missing, refusal
 
 PREFIX: Final = IPv6Address("fd00:a5a::")
 """Every node's routed address is this plus its number."""
+
+SITE: Final = "10.{}.0.0/16"
+"""Where the consumers of each agent are, by the number of the agent, from 1."""
+
+ACCESS: Final = ("172.16.0.{}", "172.16.1.{}")
+"""The networks of the sender and of the receiver behind an agent: 1 is the agent, 2 the host."""
 
 _ORPHAN: Final = '[ "$PPID" = "$0" ] && exec "$@"'
 """Nothing, if the lab died before the kernel was told."""
@@ -42,6 +49,17 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """Two hosts behind an agent, which do not know GRASP; all that one sends to the other passes the agent's node."""
+
+    agent: str
+    sender: Host
+    receiver: Host
+    interface: str
+    """The agent's, towards the receiver."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ground:
     """All places, and the processes that only relay."""
 
@@ -49,6 +67,10 @@ class Ground:
     """In words."""
     places: dict[str, Place]
     relays: dict[str, Process]
+    access: Access | None = None
+    """None: packets cannot be made to obey here."""
+    why: str = ""
+    """Why they cannot."""
 
 
 def guarded(argv: Sequence[str]) -> list[str]:
@@ -73,6 +95,10 @@ def namespaces(topology: Topology, logs: Path, check: Callable[[], None]) -> Ite
         for name in hosts:
             check()
             _route(name, topology, hosts, interfaces, addresses)
+        why = missing()
+        access = None if why else _access(lab, topology.delegators[0], hosts)
+        if access is not None and (why := refusal(access.sender)):
+            access = None
         places = {
             name: Place(tuple(dict.fromkeys(interfaces[name].values())), addresses[name], False, _in(hosts[name]))
             for name in topology.agents
@@ -82,7 +108,7 @@ def namespaces(topology: Topology, logs: Path, check: Callable[[], None]) -> Ite
             with open(logs / f"{name}.log", "wb") as output:
                 relays[name] = _in(hosts[name])([sys.executable, "-m", "grasp", "relay"], output)
         links = f"{len(topology.links)} {'link' if len(topology.links) == 1 else 'links'}"
-        yield Ground(f"{len(hosts)} namespaces, {links}", places, relays)
+        yield Ground(f"{len(hosts)} namespaces, {links}", places, relays, access, why or "")
 
 
 def _join(lab: Lab, topology: Topology, hosts: dict[str, Host], check: Callable[[], None]) -> dict[str, dict[int, str]]:
@@ -112,12 +138,34 @@ def _route(
         each: (hosts[each].link_local(interfaces[each][link]), interfaces[name][link])
         for each, link in neighbours.items()
     }
-    commands = []
+    sites = {each: SITE.format(number) for number, each in enumerate(topology.agents, 1)}
+    commands = [f"address add {sites[name].replace('0.0/', '0.1/')} dev lo"] if name in sites else []
     for other, hop in topology.next_hops(name).items():
         gateway, device = gateways[hop]
+        if other in sites:
+            commands.append(f"route add {sites[other]} via inet6 {gateway} dev {device}")
+        if other == topology.origin:
+            # The world outside is behind the origin.
+            commands.append(f"route add 0.0.0.0/0 via inet6 {gateway} dev {device}")
         # The source must be an address every node has a route to, and a link has none of those.
         commands.append(f"route add {addresses[other]}/128 via {gateway} dev {device} src {addresses[name]}")
     host.ip(*commands)
+
+
+def _access(lab: Lab, agent: str, hosts: dict[str, Host]) -> Access:
+    """No node's name begins with an underscore."""
+    made, interface = [], ""
+    for name, network in zip(("_sender", "_receiver"), ACCESS, strict=True):
+        host = lab.host(name)
+        interface, device = lab.link(hosts[agent], host)
+        hosts[agent].address(f"{network.format(1)}/24", interface)
+        host.address(f"{network.format(2)}/24", device)
+        host.route("0.0.0.0/0", via=network.format(1))
+        # Whole packets, as on a wire, and the way TCP shares a link fairly everywhere.
+        host.ip(f"link set {device} gso_max_segs 1")
+        host.sysctl("net.ipv4.tcp_congestion_control", "reno")
+        made.append(host)
+    return Access(agent, made[0], made[1], interface)
 
 
 def _in(host: Host) -> Launch:
@@ -138,7 +186,7 @@ def loopback(topology: Topology) -> Iterator[Ground]:
 
     try:
         places = {name: Place(("lo",), None, True, launch) for name in topology.agents}
-        yield Ground("the loopback interface of this host", places, {})
+        yield Ground("the loopback interface of this host", places, {}, why="no queue of this host itself is touched")
     finally:
         end(processes)
 

@@ -18,6 +18,8 @@ class Report:
 
     network: dict[str, Any] = field(default_factory=dict)
     seed: dict[str, int] = field(default_factory=dict)
+    contest: dict[str, Any] = field(default_factory=dict)
+    """Empty where packets are left alone."""
     demand: dict[str, Any] = field(default_factory=dict)
     asked: dict[str, Any] = field(default_factory=dict)
     moved: dict[str, Any] = field(default_factory=dict)
@@ -63,13 +65,19 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         return {
             "ok": self.ok, "failures": self.failures, "network": self.network, "seed": self.seed,
-            "demand": self.demand, "asked": self.asked, "moved": self.moved, "crash": self.crash, "kept": self.kept,
-            "audit": self.audit, "took_s": self.took_s,
+            "contest": self.contest, "demand": self.demand, "asked": self.asked, "moved": self.moved,
+            "crash": self.crash, "kept": self.kept, "audit": self.audit, "took_s": self.took_s,
         }  # fmt: skip
 
     def lines(self) -> Iterator[str]:
         """For people."""
         asked, moved, crash, kept = self.asked, self.moved, self.crash, self.kept
+        if contest := self.contest:
+            without, reserved = (f"{contest[each] / 10**6:.1f}Mbit" for each in ("without", "reserved"))
+            yield (
+                f"obeyed    a flow of {format_rate(contest['rate'])} against {contest['greedy']} greedy ones on"
+                f" {format_rate(contest['capacity'])}: {without} without its reservation, {reserved} with it"
+            )
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(asked["reasons"].items()))
         yield (
             f"asked     {asked['asked']} reservations: {asked['admitted']} admitted, {asked['refused']} refused"

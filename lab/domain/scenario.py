@@ -13,9 +13,10 @@ from asa.errors import AsaError
 from asa.quantities import format_duration, format_rate
 from lab import LabError, unavailable_reason
 from lab.domain.commands import commands
+from lab.domain.contest import contest
 from lab.domain.crash import crash
 from lab.domain.demand import Demand, demand, read
-from lab.domain.domain import Broken, Domain
+from lab.domain.domain import BACK_END, Broken, Domain
 from lab.domain.places import Ground, loopback, namespaces
 from lab.domain.player import Player, Timing
 from lab.domain.report import Report
@@ -117,6 +118,7 @@ class Run:
             "delegators": list(topology.delegators), "relays": list(ground.relays),
         }  # fmt: skip
         report.seed = dict(domain.seeds)
+        self._contest(domain, ground)
         domain.set_policy(policy(speed))
         say(f"{len(domain.agents)} agents on {ground.where}; {format_rate(domain.origin_seed)} seeded at the origin")
         lasts = self._rows.last / speed
@@ -142,6 +144,19 @@ class Run:
             say(line)
         if self._stay:
             self._stay_up(domain)
+
+    def _contest(self, domain: Domain, ground: Ground) -> None:
+        """Before the day: it is about packets, and takes none of the capacity that is played for."""
+        access, say = ground.access, self._screen.say
+        self.report.network["enforcement"] = BACK_END if access is not None else "record"
+        if access is None:
+            say(f"packets are left alone, and reservations only written down: {ground.why}")
+            return
+        agent = domain.agents[access.agent]
+        result = self._stop.during(lambda: contest(agent, access, say))
+        self.report.contest = result.summary()
+        if failure := result.failure:
+            self.report.fail(failure)
 
     def _day(self, domain: Domain, player: Player, lasts: float) -> None:
         stop, report = self._stop, self.report

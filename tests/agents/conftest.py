@@ -19,10 +19,19 @@ def shared_lab() -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def line(shared_lab, tmp_path_factory) -> Domain:
-    """``a`` (origin), ``b`` and ``c`` in a row, and ``d`` behind a host that only relays. Each test has a pool."""
+def shared_line(shared_lab, tmp_path_factory) -> tuple[Domain, dict[str, int | bool]]:
+    """And its policy."""
     domain = Domain.line(shared_lab, tmp_path_factory.mktemp("line"), ["a", "b", "c", "relay", "d"], ["relay"])
     domain.agent("a", "origin", {"first": G})
     for name in "b", "c", "d":
         domain.agent(name)
-    return domain.start(**QUIET)
+    domain.start(**QUIET)
+    return domain, domain.origin.params()
+
+
+@pytest.fixture
+def line(shared_line) -> Iterator[Domain]:
+    """``a`` (origin), ``b`` and ``c`` in a row, and ``d`` behind a host that only relays. Each test has a pool."""
+    domain, policy = shared_line
+    yield domain
+    domain.restore(policy)

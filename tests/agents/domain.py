@@ -33,11 +33,15 @@ QUIET = {
 }  # fmt: skip
 """A policy under which nothing moves but for a consumer: what an agent holds is what its consumers made it ask for."""
 
-READY_S = 20.0
+READY_S = 60.0
+PATIENCE_S = 40.0
+"""The bound of every wait of these tests; none is meant to be used up."""
+PATIENCE_MS = 20_000
+"""Of a consumer who does not say: peers that are slow, on a machine that is, are no refusal."""
 READERS = 8
 
 
-def eventually(condition: Callable[[], Any], timeout: float = 15.0, what: str = "", pause: float = 0.05) -> Any:
+def eventually(condition: Callable[[], Any], timeout: float = PATIENCE_S, what: str = "", pause: float = 0.05) -> Any:
     """What ``condition`` returns as soon as that is true; fails after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not (found := condition()):
@@ -76,6 +80,8 @@ class Agent:
         self.log_file = directory / f"{name}{at}.log"
         self.config = directory / f"{name}{at}.toml"
         self.kills = 0
+        self.program = ["-m", "asa"]
+        """What Python runs."""
         self.process: subprocess.Popen[bytes] | None = None
         self._connections = threading.local()
         devices = [f"eth{number}" for number in range(_links(host))]
@@ -98,7 +104,7 @@ class Agent:
         self._connections = threading.local()
         with open(self.log_file, "ab") as log:
             self.process = self.host.popen(
-                [sys.executable, "-m", "asa", "run", "-c", str(self.config), *extra], stdout=log, stderr=log
+                [sys.executable, *self.program, "run", "-c", str(self.config), *extra], stdout=log, stderr=log
             )
         return self
 
@@ -135,10 +141,26 @@ class Agent:
         """SIGTERM, and the exit status."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE_S)
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def refuses_to_start(self, *extra: str) -> str:
+        """Its log, once it has ended by itself with a status of its own that is no success."""
+        self.launch(*extra)
+        assert self.process is not None
+        assert self.process.wait(PATIENCE_S) > 0, self.log()[-2000:]
+        return self.log()
+
+    def restore(self) -> None:
+        """Running and active, whatever has become of it."""
+        if self.process is None or self.process.poll() is not None:
+            self.launch()
+        self.signal(signal.SIGCONT)
+        self.ready()
+        if self.get("health")["status"] == "inactive":
+            self.post("agent/activate")
 
     # What it is asked.
 
@@ -172,7 +194,7 @@ class Agent:
         self, pool: str, rate: int, *, key: str | None = None, secret: str | None = None, **wanted: Any
     ) -> dict[str, Any]:
         key = key or os.urandom(8).hex()
-        body = {"pool": pool, "rate": rate, **wanted}
+        body = {"pool": pool, "rate": rate, "patience_ms": PATIENCE_MS, **wanted}
         found: dict[str, Any] = self.request("POST", "reservations", body, key=key, secret=secret, timeout=60.0)
         return found
 
@@ -237,7 +259,7 @@ class Agent:
         found: dict[str, Any] = self.request("POST", "audit", {"pool": pool} if pool else {}, timeout=60.0)
         return found
 
-    def audited(self, pool: str | None = None, timeout: float = 20.0) -> dict[str, Any]:
+    def audited(self, pool: str | None = None, timeout: float = PATIENCE_S) -> dict[str, Any]:
         """The audit, once it is at rest; it must be ok."""
         found: dict[str, Any] = {}
 
@@ -309,10 +331,23 @@ class Domain:
         for each in self.agents.values():
             each.ready()
         if params:
-            serial = self.origin.params(**params)["serial"]
-            for each in self.agents.values():
-                eventually(lambda each=each: each.params()["serial"] == serial, what=f"the policy at {each.name}")
+            self.obey(**params)
         return self
+
+    def obey(self, **values: int | bool) -> int:
+        """A policy, set at the first origin and in force everywhere; its serial."""
+        serial: int = self.origin.params(**values)["serial"]
+        for each in self.agents.values():
+            eventually(lambda each=each: each.params()["serial"] == serial, what=f"{values} at {each.name}")
+        return serial
+
+    def restore(self, policy: Mapping[str, int | bool]) -> None:
+        """All agents run, take part and obey ``policy``: what one test leaves does not take the next one down."""
+        for each in self.agents.values():
+            each.restore()
+        there = self.origin.params()
+        if changed := {name: value for name, value in policy.items() if name != "serial" and there[name] != value}:
+            self.obey(**changed)
 
     @property
     def origin(self) -> Agent:

@@ -14,7 +14,9 @@ from asa.errors import AsaError, BadWindow, Ended, Short, Unreachable
 
 from .domain import Domain, G, M, eventually
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "25"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "12"))
+KILLS = 6
+"""At least, one of them in a transfer, however long that takes."""
 SEED = 20 * G
 CONSUMERS = 3
 """Threads at each agent."""
@@ -127,6 +129,9 @@ class Killer:
         self.kills = Counter()
         self.in_transfer = 0
 
+    def enough(self):
+        return sum(self.kills.values()) >= KILLS and len(self.kills) > 1 and self.in_transfer > 0
+
     def run(self):
         while not self.stop.wait(self.rng.uniform(0.1, 0.8)):
             victim = self.rng.choice(self.agents)
@@ -208,6 +213,7 @@ def test_whatever_consumers_were_told_is_true_after_any_number_of_crashes(shared
     try:
         # A bounded time of chaos is what is tested.
         threads[-1].join(SECONDS)
+        eventually(lambda: killer.enough() or not threads[-1].is_alive(), 120.0)
         assert threads[-1].is_alive(), "the killer died"
     finally:
         calm.set()
@@ -256,10 +262,6 @@ def test_whatever_consumers_were_told_is_true_after_any_number_of_crashes(shared
     assert most_at_once(everything) <= SEED
     assert audit["pools"][0]["held"] == SEED
     assert not any("Traceback" in each.log() for each in agents)
-    assert sum(killer.kills.values()) >= SECONDS // 5
-    assert len(killer.kills) >= 2
     assert transfers > 0
     assert counts["booked"] > 20
     assert counts["refused"] > 0
-    if sum(killer.kills.values()) >= 8:
-        assert killer.in_transfer > 0

@@ -113,7 +113,7 @@ def test_a_full_disk_stops_granting_and_booking_but_nothing_that_was_promised(pa
     try:
         eventually(lambda: len(promised) > 30)
         ballast = fill(path)
-        eventually(lambda: refused, 40.0, "the disk is full")
+        eventually(lambda: refused, what="the disk is full")
         health = eventually(lambda: (found := full.get("health"))["status"] == "degraded" and found)
         assert [each["code"] for each in health["problems"]] == ["store-failed"]
         assert not health["ready"]
@@ -126,7 +126,7 @@ def test_a_full_disk_stops_granting_and_booking_but_nothing_that_was_promised(pa
         assert full.pool(pool)["held"] == 5 * G
         assert any(each["fields"]["code"] == "store-failed" for each in full.events("problem"))
         origin.reserve(pool, 5 * G, end=int(time.time()) + 600)
-        refusal = origin.refused(pool, 100 * M, end=int(time.time()) + 600, patience_ms=3_000).details
+        refusal = origin.refused(pool, 100 * M, end=int(time.time()) + 600).details
         assert not any("at most" in each for each in refusal["peers_asked"] if each.startswith(full.name)), refusal
     finally:
         stop.set()
@@ -136,18 +136,18 @@ def test_a_full_disk_stops_granting_and_booking_but_nothing_that_was_promised(pa
     assert {each["id"] for each in full.reservations(pool, "pending")} >= set(promised)
     # Nobody asks it for anything now; that there is room again it finds out by itself.
     ballast.unlink()
-    eventually(full.is_ready, 40.0, "it works again")
-    assert full.get("health")["status"] == "ok"
-    assert any(each["fields"]["code"] == "store-failed" for each in full.events("problem-solved"))
+    eventually(full.is_ready, what="it works again")
+    eventually(lambda: full.get("health")["status"] == "ok")
+    eventually(lambda: [each for each in full.events("problem-solved") if each["fields"]["code"] == "store-failed"])
     found = {each["id"]: each["rate"] for each in full.reservations(pool, "pending")}
     assert found.items() >= promised.items()
     full.cancel(next(iter(promised)))
-    origin.audited(pool, 30.0)
+    origin.audited(pool)
     full.kill()
     full.start()
     again = {each["id"]: each["rate"] for each in full.reservations(pool, "all") if each["state"] == "pending"}
     assert set(found) - set(again) == {next(iter(promised))}
-    origin.audited(pool, 30.0)
+    origin.audited(pool)
     assert full.stop() == 0
 
 
@@ -173,10 +173,10 @@ def test_a_full_disk_asks_no_peer_for_what_it_could_not_keep(pair, mount):  # no
             full.reserve(pool, 100 * M)
     assert len(origin.get("transfers", in_doubt=True)) <= max(1, doubtful)
     ballast.unlink()
-    eventually(full.is_ready, 40.0)
-    eventually(lambda: not origin.get("transfers", in_doubt=True), 40.0)
+    eventually(full.is_ready)
+    eventually(lambda: not origin.get("transfers", in_doubt=True))
     assert full.reserve(pool, 100 * M)
-    origin.audited(pool, 30.0)
+    origin.audited(pool)
 
 
 @pytest.fixture
@@ -200,20 +200,13 @@ def cut(agent, share):
     os.truncate(database, int(size * share) // 4096 * 4096 + 1_000)
 
 
-def refused_start(agent):
-    agent.launch()
-    status = agent.process.wait(20)
-    assert status not in (0, -6, -11)
-    return agent.log()
-
-
 @pytest.mark.parametrize("share", [0.4, 0.9])
 def test_a_truncated_database_is_never_started_from_and_after_salvage_the_agent_is_a_new_instance(damaged, share):
     origin, victim = damaged.agents.values()
     node, reservations = victim.before
     cut(victim, share)
     for _ in range(2):
-        log = refused_start(victim)
+        log = victim.refuses_to_start()
         assert "is damaged" in log
         assert "set aside" in log
         assert "salvage" in log
@@ -233,7 +226,8 @@ def test_a_truncated_database_is_never_started_from_and_after_salvage_the_agent_
     audit = eventually(lambda: (found := origin.audit("wan"))["at_rest"] and found)
     assert audit["pools"][0]["twice"] == []
     assert audit["pools"][0]["foreign"] == []
-    assert victim.held("wan") == []
+    # Nothing of what it held, which was for ever; before it hears the policy again it may borrow some.
+    assert all(end is not None for *_, end in victim.held("wan"))
     print(f"cut at {share}: {len(kept)} of {len(reservations)} reservations were salvaged, {victim.held('wan')} held")
     # The next start is an ordinary one.
     now = victim.node
@@ -248,7 +242,7 @@ def test_an_origin_whose_database_was_lost_does_not_seed_its_pools_anew(pair):
     other.reserve("wan", 4 * G)
     assert origin.stop() == 0
     os.truncate(origin.state / "asa.db", 1_000)
-    refused_start(origin)
+    origin.refuses_to_start()
     origin.start("--salvage")
     eventually(lambda: [each for each in other.get("peers") if each["node"] == origin.node])
     # The policy it lost the others still have: the next it sets is obeyed.
@@ -260,7 +254,7 @@ def test_an_origin_whose_database_was_lost_does_not_seed_its_pools_anew(pair):
     for low, high, *_ in origin.held("wan"):
         assert not any(low < its_high and its_low < high for its_low, its_high in other_held)
     # The old instance is known until it was silent for three of its floods.
-    eventually(lambda: other.knows("wan", 10 * G), 30.0)
+    eventually(lambda: other.knows("wan", 10 * G))
     eventually(lambda: not other.problems())
     audit = eventually(lambda: (found := origin.audit("wan"))["at_rest"] and found)
     pool = audit["pools"][0]
@@ -273,7 +267,7 @@ def test_an_origin_whose_database_was_lost_does_not_seed_its_pools_anew(pair):
     # And it does not, either, at the start after that.
     origin.kill()
     origin.start()
-    assert origin.held("wan") == []
+    assert all(end is not None for *_, end in origin.held("wan"))
 
 
 def test_salvage_without_damage_is_refused(pair):
@@ -281,8 +275,6 @@ def test_salvage_without_damage_is_refused(pair):
     origin = pair.agent(origin_name, "origin", {"wan": G}).start()
     node = origin.node
     assert origin.stop() == 0
-    origin.launch("--salvage")
-    assert origin.process.wait(20) != 0
-    assert "no damage is on record" in origin.log()
+    assert "no damage is on record" in origin.refuses_to_start("--salvage")
     assert origin.start().node == node
     assert origin.pool("wan")["held"] == G

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import time
@@ -103,7 +104,7 @@ def test_gifts_that_overlap_are_foreign_or_for_somebody_else_are_declined(line, 
 def test_a_gift_that_was_refused_is_refused_when_it_is_replayed_where_it_would_fit(line, mallory):
     pool = line.seed("replayed", G)
     b = line.agents["b"]
-    booked = b.reserve(pool, 100 * M, end=int(time.time()) + 3)
+    booked = b.reserve(pool, 100 * M, end=int(time.time()) + 6)
     low, high, _, end = b.held(pool)[0]
     value = Give(
         os.urandom(16), MALLORY, b.identity, pool, (Block(low, high, end - 1, None),), int(time.time())
@@ -112,7 +113,7 @@ def test_a_gift_that_was_refused_is_refused_when_it_is_replayed_where_it_would_f
     b.cancel(booked["id"])
     for _ in range(3):
         assert mallory.refusal(b.peer, value).startswith("replay: ")
-    eventually(lambda: time.time() > end + 1, 10.0)
+    eventually(lambda: time.time() > end + 1)
     assert mallory.refusal(b.peer, value).startswith("replay: ")
     line.origin.audited(pool)
 
@@ -271,16 +272,16 @@ def test_offers_of_something_else_than_was_asked_for_are_refused_and_the_consume
         giver.offers = lie
         asked, pool = len(giver.asked), pools[name]
         # It is left alone for a while where it broke off; the time is told in tenths of a second.
-        eventually(lambda pool=pool: ready(d, pool) and time.sleep(0.1) is None and ready(d, pool), 20.0)
+        eventually(lambda pool=pool: ready(d, pool) and time.sleep(0.1) is None and ready(d, pool))
         now = int(time.time())
-        d.reserve(pool, 10 * M, start=now + 100, end=now + 200, patience_ms=5_000)
+        d.reserve(pool, 10 * M, start=now + 100, end=now + 200)
         assert len(giver.asked) > asked, name
         held = d.held(pool)
         assert sum(high - low for low, high, *_ in held) == 10 * M, name
         assert all((start, end) == (now + 100, now + 200) and high <= G for _, high, start, end in held), name
     assert d.get("health")["status"] == "ok"
     # Whoever announces itself and shows no holdings keeps the audit from being ok; the blocks are where they should be.
-    audit = eventually(lambda: (found := line.origin.audit())["at_rest"] and found, 20.0)
+    audit = eventually(lambda: (found := line.origin.audit())["at_rest"] and found)
     assert audit["unreachable"] == [str(MALLORY)]
     assert all(each["ok"] for each in audit["pools"] if each["pool"] in pools.values()), audit
     giver.leave()
@@ -290,7 +291,7 @@ def test_offers_of_something_else_than_was_asked_for_are_refused_and_the_consume
 def test_announcements_that_lie_or_come_in_masses_are_bounded_in_memory_and_in_the_log(line, mallory):
     pool = line.seed("liars", G)
     b = line.agents["b"]
-    log, events = len(b.log()), len(b.events())
+    log, events, peers = len(b.log()), len(b.events()), len(b.get("peers"))
     for garbage in None, 7, {}, {"node": "x"}, {"node": str(MALLORY), "seq": -1}, [1] * 50:
         mallory.flood("EX1.Agent", garbage)
     count = 1_500
@@ -305,12 +306,13 @@ def test_announcements_that_lie_or_come_in_masses_are_bounded_in_memory_and_in_t
         mallory.flood("EX1.Agent", {"node": "b#" + "0" * 16, "seq": 1, "state": "active", "pools": []}, port=1)
         return "namesake" in b.problems()
 
-    eventually(noticed, 30.0, pause=0.5)
-    print(f"{len(b.get('peers'))} peers, {len(b.log()) - log} characters of log, {len(b.events()) - events} events")
-    assert len(b.log()) - log < 60_000, f"{len(b.log()) - log} characters for {count} lies"
-    assert len(b.events()) - events < 300
+    eventually(noticed, pause=0.5)
+    # Floods that come too fast are lost. Of a peer that is new one line tells; of what else came hardly any.
+    heard = len(b.get("peers")) - peers
+    assert len(b.log()) - log < 100 * heard + 5_000, f"{len(b.log()) - log} characters, {heard} of {count} lies heard"
+    assert len(b.events()) - events < heard + 50
     # What was refused is told of now and then, the most frequent of it, not each time.
-    assert 1 <= len(eventually(lambda: b.events("peer-refused"), 15.0)) < 20
+    assert 1 <= len(eventually(lambda: b.events("peer-refused"))) < 20
     # Consumers are still served: of what announces all and answers nothing only so many are tried.
     assert b.get("health")["ready"]
     assert line.origin.reserve(pool, 100 * M)
@@ -320,16 +322,16 @@ def test_of_masses_of_peers_only_so_many_are_remembered_in_memory_and_on_disk(sh
     domain = Domain.line(shared_lab, tmp_path, ["crowded", "crowd"])
     agent = domain.agent("crowded", "origin", {"wan": G}, limits={"peers": 40}).start()
     with domain.stranger("crowd") as stranger:
-        heard = 0
-        for number in range(2_000):
-            node = f"n{number}#{number:016x}"
-            stranger.flood("EX1.Agent", {"node": node, "seq": 1, "state": "active", "pools": []}, port=1)
-            if number % 20 == 0:
-                heard = len(agent.events("peer-heard"))
-                assert len(agent.get("peers")) <= 40
-                if heard > 120:
-                    break
-        assert heard > 120
+        numbers = itertools.count()
+
+        def heard():
+            for number in itertools.islice(numbers, 20):
+                node = f"n{number}#{number:016x}"
+                stranger.flood("EX1.Agent", {"node": node, "seq": 1, "state": "active", "pools": []}, port=1)
+            assert len(agent.get("peers")) <= 40
+            return len(agent.events("peer-heard")) > 120
+
+        eventually(heard)
     with closing(sqlite3.connect(f"file:{agent.state}/asa.db?mode=ro", uri=True)) as database:
         assert database.execute("SELECT count(*) FROM contacts").fetchone()[0] <= 40
     agent.kill()

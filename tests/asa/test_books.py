@@ -30,7 +30,7 @@ class Disk:
 
     def commit(self, changes):
         self.entered.set()
-        assert self.open.wait(10)
+        assert self.open.wait(30)
         if self.fails:
             raise self.fails.pop(0)
         self.commits.append(list(changes))
@@ -66,7 +66,7 @@ def count(ledger):
 
 def waits(books, count_):
     """Until so many transactions wait for their turn."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while len(books._waiting) < count_:
         assert time.monotonic() < deadline
         time.sleep(0.002)
@@ -85,7 +85,7 @@ class Volley:
         disk.open.clear()
         disk.entered.clear()
         self.first = self.pool.submit(books.transact, put("first"))
-        assert disk.entered.wait(10)
+        assert disk.entered.wait(30)
 
     def submit(self, rule):
         before = len(self.books._waiting)
@@ -122,7 +122,7 @@ def test_a_reader_sees_nothing_that_is_not_durable(ledger, disk):
     disk.open.clear()
     with ThreadPoolExecutor(2) as pool:
         writer = pool.submit(books.transact, put("new"))
-        assert disk.entered.wait(10)
+        assert disk.entered.wait(30)
         reader = pool.submit(facts, books)
         assert not reader.done()
         assert disk.durable == {}
@@ -133,6 +133,20 @@ def test_a_reader_sees_nothing_that_is_not_durable(ledger, disk):
         with pytest.raises(StoreFailed):
             books.transact(put("more"))
         assert facts(books) == {"new": "1"}
+
+
+def test_changes_are_told_when_they_are_durable_and_before_anybody_sees_them(ledger, disk):
+    told = []
+    books = Books(ledger, disk, on_changes=lambda changes: told.append((list(changes), dict(disk.durable))))
+    assert books.transact(put("new")) == "1"
+    ((changes, durable),) = told
+    assert [each.after for each in changes] == [Fact("new", "1")]
+    assert durable["new",] == Fact("new", "1")
+    disk.fails = [StoreFailed("full")]
+    with pytest.raises(StoreFailed):
+        books.transact(put("more"))
+    books.transact(lambda ledger: Plan((), None))
+    assert len(told) == 1
 
 
 def test_a_failure_undoes_all_of_a_commit_and_each_of_its_callers_is_told(ledger, disk):

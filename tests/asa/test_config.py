@@ -17,6 +17,7 @@ from asa.config import (
     AgentSection,
     ApiSection,
     Config,
+    EnforcementSection,
     FlowsSection,
     GraspSection,
     LimitsSection,
@@ -32,6 +33,7 @@ from asa.traffic import BUILT_IN, TrafficClass, TrafficClasses
 
 ROOT = Path(__file__).parents[2]
 AGENT = '[agent]\nname = "o"\nmode = "origin"\n'
+REAL = EnforcementSection("auto")
 
 
 def problems(text: str) -> dict[str, tuple[str, str]]:
@@ -56,6 +58,10 @@ def test_two_keys_are_enough() -> None:
     assert (config.links, config.routes) == ((), ())
     assert config.flows == FlowsSection(True, None, "ipv6", ())
     assert config.classes == TrafficClasses(BUILT_IN)
+    assert config.enforcement == EnforcementSection(
+        "record", False, 5, 5, 300, 10, 10, True, None, Path("/run/openvswitch/db.sock")
+    )
+    assert config.floor == 0
 
 
 def test_every_key_is_read() -> None:
@@ -99,7 +105,7 @@ def test_every_key_is_read() -> None:
         capacity = "10Gbit"
         [[link]]
         interface = "eth1"
-        capacity = 999
+        capacity = 1001
         capacity_in = "1kbit"
         headroom = 10
         alarm = 0
@@ -122,6 +128,20 @@ def test_every_key_is_read() -> None:
         gold = { dscp = 10, keep = true }
         [classes.silver]
         dscp = 12
+        guarantee = 50
+        ceiling = 250
+        priority = 6
+        [enforcement]
+        backend = "tc-nft"
+        take_over = true
+        floor = 50
+        lead_s = 0
+        rule_life_s = 30
+        reconcile_s = 1
+        sample_s = 3600
+        remark = false
+        deputy = "/run/asa-deputy/deputy.sock"
+        ovsdb = "/run/db.sock"
         """,
         "x",
     )
@@ -132,7 +152,7 @@ def test_every_key_is_read() -> None:
                    Path("/etc/asa/admin")),
         (PoolSeed("wan", 2_500_000_000, 0), PoolSeed("lan", 1_000, 2**20)),
         LimitsSection(1, 2, 3, 100),
-        (LinkSection("eth0", 10**10), LinkSection("eth1", 999, 1_000, 10, 0)),
+        (LinkSection("eth0", 10**10), LinkSection("eth1", 1_001, 1_000, 10, 0)),
         (
             RouteSection(ip_network("10.2.0.0/16"), "eth0", ("wan", "lan")),
             RouteSection(ip_network("10.2.0.1/32"), None, ()),
@@ -140,17 +160,56 @@ def test_every_key_is_read() -> None:
         ),
         FlowsSection(False, Path("/etc/asa/hosts.toml"), "ipv4",
                      (ip_network("fd00:1::/64"), ip_network("10.1.0.0/24"))),
-        (TrafficClass("gold", 10, True), TrafficClass("silver", 12)),
+        (TrafficClass("gold", 10, True), TrafficClass("silver", 12, False, 50, 250, 6)),
+        EnforcementSection("tc-nft", True, 50, 0, 30, 1, 3_600, False, Path("/run/asa-deputy/deputy.sock"),
+                           Path("/run/db.sock")),
     )  # fmt: skip
+    assert config.floor == 50
     assert config.classes.find("gold") == TrafficClass("gold", 10, True)
 
 
 def test_what_of_a_link_may_be_reserved() -> None:
     small = LinkSection("eth1", 999, 1_001, 10)
-    assert (small.usable_out, small.usable_in) == (899, 900)
-    same = LinkSection("eth0", 10**10, headroom=99)
-    assert (same.usable_out, same.usable_in) == (10**8, 10**8)
-    assert LinkSection("eth0", 7).usable_in == 7
+    assert small.usable() == small.usable(10) == (899, 900)
+    assert small.usable(11) == (889, 890)
+    assert LinkSection("eth0", 10**10, headroom=99).usable(50) == (10**8, 10**8)
+    assert LinkSection("eth0", 7).usable() == (7, 7)
+
+
+SLOW = 'at least 1000 bit/s, or backend = "record"'
+LETTERS = 'letters, digits, _ . @ + or -, and no - at the start, or backend = "record"'
+
+
+def test_a_link_that_cannot_be_shaped_is_told_unless_packets_are_left_alone() -> None:
+    links = """
+        [[link]]
+        interface = "eth0"
+        capacity = 999
+        [[link]]
+        interface = "a;b"
+        capacity = "1kbit"
+        capacity_in = 7
+        [[link]]
+        interface = "eth0.7"
+        capacity = "1kbit"
+        [[link]]
+        interface = "x y"
+        capacity = 1
+        """
+    expected = {
+        "link[0].capacity": ("is 999", SLOW),
+        "link[1].interface": ("is 'a;b'", LETTERS),
+        "link[1].capacity_in": ("is 7", SLOW),
+        "link[3].interface": ("is 'x y'", "the name of an interface, 1..15 characters"),
+        "link[3].capacity": ("is 1", SLOW),
+    }
+    for backend in ("auto", "tc-nft", "tc-u32", "openvswitch"):
+        assert problems(f'{AGENT}{links}[enforcement]\nbackend = "{backend}"\n') == expected
+    assert list(problems(AGENT + links)) == ["link[3].interface"]
+    assert list(problems(f'{AGENT}{links}[enforcement]\nbackend = "x"\n')) == [
+        "enforcement.backend",
+        "link[3].interface",
+    ]
 
 
 def test_no_pools_are_something_else_than_none_named() -> None:
@@ -169,7 +228,8 @@ ROUTED = "an IPv6 or IPv4 address other hosts can reach: not link-local, not loo
 PREFIXES = '"EX0." to "EX9.", or a domain you own as in "example.com:bandwidth."'
 LOCAL = '"127.0.0.1:PORT" or "[::1]:PORT": the API is for this host only'
 PREFIX = 'a prefix such as "10.2.0.0/16" or "fd00:2::/32"; "0.0.0.0/0" and "::/0" are everything'
-SECTIONS = "agent, grasp, api, limits, flows, classes, pool, link, route"
+SECTIONS = "agent, grasp, api, limits, flows, enforcement, classes, pool, link, route"
+CLASS = "dscp, keep, guarantee, ceiling, priority"
 LEVELS = '"debug" or "info" or "warning" or "error"'
 
 BAD: list[tuple[str, str, list[tuple[str, str]], str]] = [
@@ -221,6 +281,19 @@ BAD: list[tuple[str, str, list[tuple[str, str]], str]] = [
     ("limits", "peers", [("0", "is 0"), ("65537", "is 65537")], "an integer 1..65536"),
     ("limits", "negotiations", [("0", "is 0"), ("65", "is 65")], "an integer 1..64"),
     ("limits", "events", [("99", "is 99"), ("1000001", "is 1000001")], "an integer 100..1000000"),
+    ("enforcement", "backend", [('"tc"', "is 'tc'"), ('"null"', "is 'null'"), ("true", "is true")],
+     '"record" or "auto" or "tc-nft" or "tc-u32" or "openvswitch"'),
+    ("enforcement", "take_over", [("1", "is 1")], "true or false"),
+    ("enforcement", "remark", [('"no"', "is 'no'")], "true or false"),
+    ("enforcement", "floor", [("0", "is 0"), ("51", "is 51"), ("5.0", "is 5.0")], "an integer 1..50"),
+    ("enforcement", "lead_s", [("-1", "is -1"), ("301", "is 301"), ('"5s"', "is '5s'")], "an integer 0..300"),
+    ("enforcement", "rule_life_s", [("29", "is 29"), ("64801", "is 64801")], "an integer 30..64800"),
+    ("enforcement", "reconcile_s", [("0", "is 0"), ("3601", "is 3601")], "an integer 1..3600"),
+    ("enforcement", "sample_s", [("0", "is 0"), ("3601", "is 3601")], "an integer 1..3600"),
+    ("enforcement", "deputy", [('"deputy"', "is 'deputy'"), ("1", "is 1")], "an absolute path"),
+    ("enforcement", "ovsdb", [('"db.sock"', "is 'db.sock'")], "an absolute path"),
+    ("enforcement", "ovsdb", [(f'"/{"x" * 107}"', "is 108 bytes long")],
+     "at most 107 bytes: the kernel takes no longer one"),
 ]  # fmt: skip
 SINGLE = [(section, key, text, wrong, allowed) for section, key, values, allowed in BAD for text, wrong in values]
 
@@ -316,9 +389,9 @@ def test_a_wrong_route_is_told(text: str, expected: dict[str, tuple[str, str]]) 
 
 CLASSES: list[tuple[str, dict[str, tuple[str, str]]]] = [
     ("classes = 5", {"classes": ("is 5", "a section for each class, such as [classes.voice]")}),
-    ("[classes]\nvoice = 46", {"classes.voice": ("is 46", "a section with dscp and, where wanted, keep")}),
+    ("[classes]\nvoice = 46", {"classes.voice": ("is 46", f"a section with dscp and, where wanted, {CLASS[6:]}")}),
     ("[classes.voice]\nkeep = 1\ndcsp = 5",
-     {"classes.voice.dcsp": ("does not exist; did you mean dscp?", "dscp, keep"),
+     {"classes.voice.dcsp": ("does not exist; did you mean dscp?", CLASS),
       "classes.voice.dscp": ("is missing", "an integer 0..63"), "classes.voice.keep": ("is 1", "true or false")}),
     ("[classes.voice]\ndscp = 46\n[classes.video]\ndscp = 46",
      {"classes.video.dscp": ("is 46, as that of voice", "each DSCP once")}),
@@ -445,6 +518,7 @@ KEYS = st.sampled_from([
     *("agent." + each.name for each in fields(AgentSection)), *("grasp." + each.name for each in fields(GraspSection)),
     *("api." + each.name for each in fields(ApiSection)), *("limits." + each.name for each in fields(LimitsSection)),
     *("flows." + each.name for each in fields(FlowsSection)),
+    *("enforcement." + each.name for each in fields(EnforcementSection)),
     "agent", "pool", "grasp", "x", "link", "route", "classes",
 ])  # fmt: skip
 
@@ -622,6 +696,12 @@ def test_a_group_is_one_of_this_host(tmp_path: Path) -> None:
         lambda: FlowsSection(serves=(ip_network("::/0"), ip_network("::/0"))),
         lambda: FlowsSection(prefer="both"),  # type: ignore[arg-type]
         lambda: ApiSection(admin_file=Path("admin")),
+        lambda: EnforcementSection("tc"),  # type: ignore[arg-type]
+        lambda: EnforcementSection(floor=0),
+        lambda: EnforcementSection(ovsdb=Path("db.sock")),
+        lambda: Config(AgentSection("a", "origin"), links=(LinkSection("eth0", 999),), enforcement=REAL),
+        lambda: Config(AgentSection("a", "origin"), links=(LinkSection("eth0", 999_999, 9),), enforcement=REAL),
+        lambda: Config(AgentSection("a", "origin"), links=(LinkSection("-x", 1_000),), enforcement=REAL),
         lambda: Config(AgentSection("a", "origin"), links=(LinkSection("eth0", 1), LinkSection("eth0", 2))),
         lambda: Config(AgentSection("a", "origin"), routes=(RouteSection(ip_network("::/0"), "a"),) * 2),
         lambda: Config(AgentSection("a", "origin"), traffic_classes=(TrafficClass("x", 1), TrafficClass("y", 1))),
@@ -646,10 +726,12 @@ def test_every_key_is_documented_with_its_default() -> None:
     chapters = dict(re.findall(r"^## `\[+([a-z]+)\]+`$(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL))
     sections = {
         "agent": AgentSection, "grasp": GraspSection, "api": ApiSection, "pool": PoolSeed, "limits": LimitsSection,
-        "link": LinkSection, "route": RouteSection, "flows": FlowsSection,
+        "link": LinkSection, "route": RouteSection, "flows": FlowsSection, "enforcement": EnforcementSection,
     }  # fmt: skip
     for name, section in sections.items():
         keys = re.findall(r"^\| `([a-z0-9_]+)` \|", chapters.pop(name), re.MULTILINE)
         assert sorted(keys) == sorted(each.name for each in fields(section)), name
-    assert re.findall(r"^\| `([a-z0-9_]+)` \|", chapters.pop("classes"), re.MULTILINE) == ["dscp", "keep"]
+    assert re.findall(r"^\| `([a-z0-9_]+)` \|", chapters.pop("classes"), re.MULTILINE) == [
+        "dscp", "keep", "guarantee", "ceiling", "priority",
+    ]  # fmt: skip
     assert chapters == {}

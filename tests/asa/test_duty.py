@@ -12,7 +12,7 @@ from asa.threads import duty as duty_module
 from asa.threads.duty import Duty
 from asa.threads.monitor import MOST_RESTARTS, PERIOD_S, Monitor
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def until(condition, what=""):

@@ -16,7 +16,7 @@ import asa
 from asa import expiry, reservations
 from asa.errors import AsaError
 from asa.ledger import Ledger
-from asa.lifecycle import LIFE, LISTED, Phase, State, not_enforced, over, state_of
+from asa.lifecycle import LIFE, LISTED, Phase, Standing, State, gone, not_enforced, over, state_of
 from asa.records import Change, Held, Plan, Reservation, ReservationState
 from objectives import Block, NodeId, Window
 from objectives.params import Params
@@ -34,7 +34,8 @@ def a_reservation(state: ReservationState, start: int, end: int | None, until: i
 
 
 def seen(reservation: Reservation | None, now: int, paused: bool = False, phase: Phase | None = None) -> State | None:
-    return state_of(reservation, now, paused, lambda identifier: phase) if reservation is not None else None
+    standing = Standing(phase) if phase is not None else None
+    return state_of(reservation, now, paused, lambda identifier: standing) if reservation is not None else None
 
 
 # -- one instant
@@ -104,6 +105,21 @@ def test_a_node_that_only_keeps_the_books_knows_no_phases() -> None:
         reservation = a_reservation(state, NOW, NOW + 10)
         assert state_of(reservation, now, paused) is seen(reservation, now, paused, None)
         assert state_of(reservation, now, paused) not in OF_THE_DATA_PLANE
+
+
+def test_of_the_data_plane_only_what_it_has_nothing_of_is_gone() -> None:
+    assert gone(None)
+    assert [each for each in Phase if gone(Standing(each, "why"))] == [Phase.ABSENT]
+
+
+def test_what_is_over_is_not_forgotten_while_the_data_plane_has_something_of_it() -> None:
+    params = Params().changed("test", {"history": 0})
+    for phase in PHASES:
+        old = a_reservation(ON_DISK.BOOKED, 0, 10), replace(a_reservation(ON_DISK.CANCELLED, 0, None), id="r-2")
+        ledger = Ledger(ME, NOW, [replace(each, changed=10) for each in old])
+        standing = Standing(phase) if phase is not None else None
+        changes = expiry.elapsed(ledger, NOW, params, phases=lambda _, found=standing: found).changes  # type: ignore[misc]
+        assert len(changes) == (0 if GONE[phase] else 2)
 
 
 def test_the_data_plane_is_asked_for_the_reservation_itself() -> None:

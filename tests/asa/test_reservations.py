@@ -26,7 +26,7 @@ from asa.errors import (
     UnknownReservation,
 )
 from asa.ledger import MARGIN_S, Ledger
-from asa.lifecycle import LIFE, LISTED, Phase, State, state_of
+from asa.lifecycle import LIFE, LISTED, Phase, Standing, State, state_of
 from asa.records import (
     BACK,
     BOTH,
@@ -1050,7 +1050,7 @@ def test_from_second_to_second_a_life_goes_on_as_its_table_says():
     base = wanted(1, NOW + 10, NOW + 20)
     records = [replace(base, state=each) for each in ReservationState]
     records.append(replace(base, state=ReservationState.HELD, until=NOW + 15))
-    words = [(paused, phase) for paused in (False, True) for phase in (None, *Phase)]
+    words = [(paused, phase) for paused in (False, True) for phase in (None, *map(Standing, Phase))]
     for record in records:
         for now in range(NOW, NOW + 22):
             for paused, phase in words:

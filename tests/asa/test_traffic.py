@@ -13,6 +13,10 @@ from asa.traffic import TrafficClass, TrafficClasses, UnknownClass, classes_from
 
 KNOWN = "known classes: control, data, default, voice, each also with global_ before it"
 DSCP = "an integer 0..63"
+KEYS = "dscp, keep, guarantee, ceiling, priority"
+GUARANTEE = "an integer 1..100 percent of the rate that is reserved"
+CEILING = "an integer 100..100000 percent of the rate that is reserved"
+PRIORITY = "an integer 0..6, where 0 borrows first"
 NAME = "1..63 lower-case letters, digits, - _ or ., without global_ before it"
 
 
@@ -76,6 +80,18 @@ def test_a_table_takes_the_place_of_the_built_in_classes() -> None:
         table.find("voice")
 
 
+def test_a_class_says_how_its_packets_share_a_link() -> None:
+    assert all((each.guarantee, each.ceiling, each.priority) == (100, 100, 1) for each in TrafficClasses().classes)
+    table = {
+        "bulk": {"dscp": 8, "guarantee": 1, "ceiling": 100_000, "priority": 6},
+        "default": {"dscp": 0, "priority": 0},
+    }
+    classes = classes_from(table)
+    bulk = classes.find("global_bulk")
+    assert (bulk.guarantee, bulk.ceiling, bulk.priority, bulk.keep) == (1, 100_000, 6, True)
+    assert (classes.find().priority, classes.find().guarantee) == (0, 100)
+
+
 def test_the_default_may_be_written_down_too() -> None:
     assert classes_from({"default": {"dscp": 0}}).find() == classes_from({}).find() == TrafficClass("default", 0)
 
@@ -84,7 +100,7 @@ def test_the_default_may_be_written_down_too() -> None:
     ("value", "expected"),
     [
         (None, {"": ("is None", "a section for each class, such as [classes.voice]")}),
-        ({"voice": 46}, {"voice": ("is 46", "a section with dscp and, where wanted, keep")}),
+        ({"voice": 46}, {"voice": ("is 46", f"a section with dscp and, where wanted, {KEYS[6:]}")}),
         ({"voice": {}}, {"voice.dscp": ("is missing", DSCP)}),
         ({"voice": {"dscp": 64}}, {"voice.dscp": ("is 64; did you mean 16, whose TOS octet that is?", DSCP)}),
         ({"voice": {"dscp": 184}}, {"voice.dscp": ("is 184; did you mean 46, whose TOS octet that is?", DSCP)}),
@@ -94,8 +110,16 @@ def test_the_default_may_be_written_down_too() -> None:
         ({"voice": {"dscp": "46"}}, {"voice.dscp": ("is '46'", DSCP)}),
         ({"voice": {"dscp": True}}, {"voice.dscp": ("is True", DSCP)}),
         ({"voice": {"dscp": 46, "keep": 1}}, {"voice.keep": ("is 1", "true or false")}),
-        ({"voice": {"dscp": 46, "keeps": True}}, {"voice.keeps": ("does not exist; did you mean keep?", "dscp, keep")}),
-        ({"voice": {"dscp": 46, "rate": 1}}, {"voice.rate": ("does not exist", "dscp, keep")}),
+        ({"voice": {"dscp": 46, "keeps": True}}, {"voice.keeps": ("does not exist; did you mean keep?", KEYS)}),
+        ({"voice": {"dscp": 46, "colour": 1}}, {"voice.colour": ("does not exist", KEYS)}),
+        ({"voice": {"dscp": 46, "guarantee": 0}}, {"voice.guarantee": ("is 0", GUARANTEE)}),
+        ({"voice": {"dscp": 46, "guarantee": 101}}, {"voice.guarantee": ("is 101", GUARANTEE)}),
+        ({"voice": {"dscp": 46, "ceiling": 99}}, {"voice.ceiling": ("is 99", CEILING)}),
+        ({"voice": {"dscp": 46, "ceiling": 100_001}}, {"voice.ceiling": ("is 100001", CEILING)}),
+        ({"voice": {"dscp": 46, "ceiling": 100.5}}, {"voice.ceiling": ("is float", CEILING)}),
+        ({"voice": {"dscp": 46, "priority": -1}}, {"voice.priority": ("is -1", PRIORITY)}),
+        ({"voice": {"dscp": 46, "priority": 7}}, {"voice.priority": ("is 7", PRIORITY)}),
+        ({"voice": {"dscp": 46, "priority": True}}, {"voice.priority": ("is True", PRIORITY)}),
         ({"Voice": {"dscp": 46}}, {"'Voice'": ("is 'Voice'", NAME)}),
         ({"global_voice": {"dscp": 46}}, {"'global_voice'": ("is 'global_voice'", NAME)}),
         ({"": {"dscp": 46}}, {"''": ("is ''", NAME)}),
@@ -115,7 +139,19 @@ def test_every_problem_is_told_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [("Voice", 46), ("voice", 64), ("voice", True), ("voice", 46, 1), ("default", 1), ("global_x", 1), (1, 1)]
+    "values",
+    [
+        ("Voice", 46),
+        ("voice", 64),
+        ("voice", True),
+        ("voice", 46, 1),
+        ("default", 1),
+        ("global_x", 1),
+        (1, 1),
+        ("x", 1, False, 0),
+        ("x", 1, False, 100, 99),
+        ("x", 1, False, 100, 100, 7),
+    ],
 )
 def test_a_class_is_checked_when_made(values: tuple[Any, ...]) -> None:
     with pytest.raises(BadConfig):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from asa import hosts, whereabouts
-from asa.config import AgentSection, Config, FlowsSection, LinkSection, RouteSection
+from asa.config import AgentSection, Config, EnforcementSection, FlowsSection, LinkSection, RouteSection
 from asa.hosts import MAX_FILE, HostTable
 from asa.routing import Hop
 from asa.traffic import TrafficClass
@@ -229,6 +229,19 @@ def test_what_may_be_reserved_of_a_link_is_its_capacity_less_its_headroom() -> N
         "eth0:out": 900, "eth0:in": 900, "eth1:out": 500, "eth1:in": 49, "eth2:out": 7, "eth2:in": 7,
     }  # fmt: skip
     assert limits(Config(AGENT)) == {}
+
+
+def test_where_packets_obey_a_floor_is_kept_of_each_link() -> None:
+    links = (LinkSection("eth0", 10_000, 1_001, headroom=6), LinkSection("eth1", 1_000), LinkSection("eth2", 1_999))
+    for backend in ("auto", "tc-nft", "tc-u32", "openvswitch"):
+        found = limits(Config(AGENT, links=links, enforcement=EnforcementSection(backend)))
+        assert found == {
+            "eth0:out": 9_400, "eth0:in": 940, "eth1:out": 950, "eth1:in": 950, "eth2:out": 1_899, "eth2:in": 1_899,
+        }  # fmt: skip
+    half = limits(Config(AGENT, links=links, enforcement=EnforcementSection("auto", floor=50)))
+    assert (half["eth0:out"], half["eth1:in"]) == (5_000, 500)
+    nothing = Config(AGENT, links=links, enforcement=EnforcementSection("record", floor=50))
+    assert limits(nothing) == limits(Config(AGENT, links=links))
 
 
 def test_thresholds_are_of_links_with_one_of_their_own() -> None:

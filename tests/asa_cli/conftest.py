@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.asa_cli.fake import Fake
+from tests.asa_cli.forked import Starter
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -49,16 +49,20 @@ def fake() -> Iterator[Fake]:
     agent.close()
 
 
+@pytest.fixture(scope="session")
+def starter() -> Iterator[Starter]:
+    starter = Starter(environment(""), PATIENCE)
+    yield starter
+    starter.close()
+
+
 @pytest.fixture
-def asa(fake: Fake) -> Run:
+def asa(fake: Fake, starter: Starter) -> Run:
     """The command, as a process of its own, with the fake as its agent."""
 
     def run(*argv: str, **environ: str) -> Outcome:
-        done = subprocess.run(
-            command(*argv), env=environment(fake.socket, **environ), capture_output=True, text=True, timeout=PATIENCE,
-            stdin=subprocess.DEVNULL, cwd="/",
-        )  # fmt: skip
+        done = Outcome(*starter.run(argv, environment(fake.socket, **environ)))
         assert "Traceback" not in done.stderr + done.stdout
-        return Outcome(done.returncode, done.stdout, done.stderr)
+        return done
 
     return run

@@ -66,14 +66,14 @@ class _Handler(BaseHTTPRequestHandler):
             answer = AsaError(f"the fake has no answer to {asked.method} {asked.path}")
         if isinstance(answer, Hangup):
             answer.before.set()
-            answer.until.wait(30)
+            answer.until.wait(60)
             self.close_connection = True
             return
         if isinstance(answer, Open):
             self.send_response(200)
             self.end_headers()
             self.wfile.write(answer.begun)
-            answer.until.wait(30)
+            answer.until.wait(60)
             self.close_connection = True
             return
         if isinstance(answer, bytes):

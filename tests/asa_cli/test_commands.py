@@ -160,6 +160,43 @@ CASES: list[tuple[list[str], Asked, Any, list[str]]] = [
         [], ["no caps"],
     ),
     (
+        ["enforcement"], Asked("GET", "/v1/enforcement"), views.ENFORCEMENT,
+        ["back end   tc-nft", "effect     packets obey", "shapes     out, in", "can        guarantee, keep, mark",
+         "in place   3", "failed     1", "read back  2026-12-31T12:00:00Z", "note       frames without",
+         "eth0:out  10Gbit  1Gbit       2Gbit        3", "its ingress qdisc is another's",
+         "2026-12-31T11:59:00Z  eth0:out  r1  missing  nothing  2Gbit up to 4Gbit, priority 1"],
+    ),
+    (
+        ["enforcement"], Asked("GET", "/v1/enforcement"), views.NO_ENFORCEMENT,
+        ["back end  none", "effect    none: no [[link]] is configured", "in place  0"],
+    ),
+    (
+        ["usage"], Asked("GET", "/v1/reservations", {"limit": "1000"}),
+        views.page(views.reservation(enforcement=views.ENFORCED), views.reservation("r2")),
+        ["r1  eth0:out      2Gbit    4Gbit  starved  1.5Gbit   12 pkt  1875000000 B  active", "r1  eth0:in"],
+    ),
+    (
+        ["usage"], Asked("GET", "/v1/reservations", {"limit": "1000"}), views.page(), ["there is nothing to count"],
+    ),
+    (
+        ["usage", "r1"], Asked("GET", R1), views.reservation(state="failed", enforcement=views.FAILED),
+        ["r1  eth0:out", "failed  no class left"],
+    ),
+    (
+        ["usage", "r1"], Asked("GET", R1), views.reservation(state="pending"),
+        ["r1 is pending: there is nothing to count"],
+    ),
+    (
+        ["show", "r1"], Asked("GET", R1), views.reservation(enforcement=views.ENFORCED),
+        ["enforced     eth0:out 2Gbit, up to 4Gbit, DSCP 46, together with 1 of the same packets, since"
+         " 2026-12-31T12:00:00Z, starved at 1.5Gbit", "enforced     eth0:in keep, marking kept"],
+    ),
+    (
+        ["show", "r1"], Asked("GET", R1), views.reservation(state="failed", why="no class left",
+                                                           enforcement=views.FAILED),
+        ["why          no class left", "enforced     eth0:out 1Gbit, no more, DSCP 0; on record only"],
+    ),
+    (
         ["links"], Asked("GET", "/v1/links"), views.LINKS,
         ["LINK      CAPACITY  BOOKED   FREE  RESERVATIONS", "eth0:out     9Gbit   4Gbit  3Gbit             2"],
     ),

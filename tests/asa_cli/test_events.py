@@ -29,14 +29,14 @@ def stream(*events: Event) -> bytes:
 IMPATIENT = """
 import sys
 from asa.cli import events, main
-events.RECONNECT_S = 0.5
+events.RECONNECT_S = 1.5
 sys.exit(main(sys.argv[1:]))
 """
 REPLACED = "asa: the agent was replaced; its events are numbered from 1 again\n"
 
 
 def follow(fake: Fake, *words: str) -> Outcome:
-    """With an agent that is waited for half a second only."""
+    """With an agent that is not waited for long."""
     done = subprocess.run(
         [sys.executable, "-c", IMPATIENT, "events", "--follow", *words], env=environment(fake.socket),
         capture_output=True, text=True, timeout=PATIENCE, cwd="/", stdin=subprocess.DEVNULL,
@@ -85,7 +85,7 @@ def test_following_in_text_is_a_line_an_event(fake: Fake) -> None:
     done = follow(fake)
     assert [line.split()[2] for line in done.stdout.splitlines()] == ["reserved", "peer-lost"]
     assert done.status == 3
-    assert done.stderr.startswith("asa: the agent has ended the stream of events and is not back after 0.5 s\n")
+    assert done.stderr.startswith("asa: the agent has ended the stream of events and is not back after 1.5 s\n")
 
 
 def tick(number: int, kind: str = "tick") -> Event:

@@ -485,6 +485,12 @@ ASKING: list[tuple[list[str], str, Callable[[str], Any]]] = [
         through=[text], output=text, protocol=text, source_address=text)),
     (["list"], RESERVATIONS, lambda text: views.page(views.reservation(text, owner=text, labels=[text]))),
     (["caps"], "/v1/caps", lambda text: [views.CapView(text, text, 1, False)]),
+    (["enforcement"], "/v1/enforcement", lambda text: as_json(views.ENFORCEMENT) | {
+        "back_end": text, "trouble": text, "notes": [text],
+        "lines": [as_json(views.ENFORCEMENT.lines[0]) | {"name": text, "trouble": text}],
+        "differences": [as_json(views.ENFORCEMENT.differences[0]) | {"ids": [text], "before": text, "after": text}]}),
+    (["usage"], RESERVATIONS, lambda text: views.page(views.reservation(text, enforcement=as_json(views.FAILED) | {
+        "why": text, "lines": [as_json(views.ENFORCED.lines[0]) | {"line": text}]}))),
     (["links"], "/v1/links", lambda text: [views.LinkView(text, 1, 1, 1, 1)]),
     (["pool", "list"], "/v1/pools", lambda text: [as_json(views.POOL) | {"name": text, "problems": [text]}]),
     (["pool", "show", "wan"], "/v1/pools/wan",

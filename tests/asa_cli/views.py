@@ -9,6 +9,10 @@ from asa.views import (
     BlockView,
     Cancelled,
     CapView,
+    DifferenceView,
+    Enforced,
+    EnforcedLine,
+    EnforcementView,
     Event,
     Events,
     Health,
@@ -25,9 +29,11 @@ from asa.views import (
     Refusal,
     ReservationView,
     SeedView,
+    ShapedLine,
     Shortage,
     Status,
     TransferView,
+    UsageView,
 )
 
 NOON = 1_798_718_400
@@ -108,6 +114,37 @@ EVENTS = [
 KEPT = Events(events=EVENTS, next=2, missed=0)
 CAPS = [CapView("p1", "*", 10, True), CapView("*", "eth0:out", 500_000_000, False), CapView("", "wan", 0, False)]
 LINKS = [LinkView("eth0:out", 9 * GBIT, 4 * GBIT, 3 * GBIT, 2), LinkView("eth0:in", 9 * GBIT, 0, 9 * GBIT, 0)]
+USAGE = UsageView(
+    verdict="starved", at=NOON, seconds=10.0, rate=1_500_000_000, dropped=12, borrowed=0, backlog=30_000,
+    sent_bytes=1_875_000_000, sent_packets=1_250_000, dropped_packets=40, borrowed_packets=3,
+)  # fmt: skip
+ENFORCED = Enforced(
+    phase="installed", why="", effect=True,
+    lines=[
+        EnforcedLine("eth0:out", "guarantee", 2 * GBIT, 4 * GBIT, 46, 1, NOON, NOON + 300, USAGE),
+        EnforcedLine("eth0:in", "keep", None, None, None, 0, None, NOON + 300),
+    ],
+)  # fmt: skip
+FAILED = Enforced(
+    phase="failed", why="no class left", effect=False,
+    lines=[EnforcedLine("eth0:out", "guarantee", GBIT, GBIT, 0, 0, None, NOON + 300)],
+)  # fmt: skip
+ENFORCEMENT = EnforcementView(
+    back_end="tc-nft", effect=True, paused=False, trouble="", ways=["out", "in"], actions=["guarantee", "keep"],
+    marks=True, expires=True, notes=["frames without an IP header go to the default class"],
+    lines=[
+        ShapedLine("eth0:out", 10 * GBIT, GBIT, 2 * GBIT, 3, ""),
+        ShapedLine("eth0:in", 10 * GBIT, GBIT, 0, 0, "its ingress qdisc is another's"),
+    ],
+    installed=3, installing=0, failed=1, removing=0, reconciled=NOON,
+    differences=[
+        DifferenceView(NOON - 60, "eth0:out", ["r1"], "missing", "nothing", "2Gbit up to 4Gbit, priority 1"),
+    ],
+)  # fmt: skip
+NO_ENFORCEMENT = EnforcementView(
+    back_end="", effect=False, paused=False, trouble="", ways=[], actions=[], marks=False, expires=False, notes=[],
+    lines=[], installed=0, installing=0, failed=0, removing=0, reconciled=None,
+)  # fmt: skip
 REFRESHED = Refreshed(moved=["r1"], same=["r2"], failed={})
 CANCELLED = Cancelled(cancelled=2, ids=["r1", "r2"])
 REFUSAL = Refusal(

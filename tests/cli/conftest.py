@@ -14,7 +14,7 @@ import pytest
 from grasp.cli import main
 from lab import Host, Lab, unavailable_reason
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds a command may take on a busy machine before a test gives up."""
 
 ALL_GRASP_NEIGHBORS = "ff02000000000000000000000000" + "0013"

@@ -59,7 +59,7 @@ def test_colours_are_for_terminals_that_want_them(tmp_path: Path) -> None:
                 stdout=terminal,
                 env={**os.environ, "TERM": "xterm", **environment},
                 check=True,
-                timeout=30,
+                timeout=60,
             )
         with os.fdopen(parent, "rb") as read:
             return os.read(read.fileno(), 4096)
@@ -81,7 +81,7 @@ def test_a_reader_that_leaves_causes_no_complaint(tmp_path: Path) -> None:
     process.stdout.close()
     assert process.stderr.read() == b""
     process.stderr.close()
-    assert process.wait(30) == 141
+    assert process.wait(60) == 141
 
 
 def test_a_full_disk_is_reported() -> None:
@@ -91,7 +91,7 @@ def test_a_full_disk_is_reported() -> None:
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=30,
+            timeout=60,
         )
     assert done.returncode == 1
     assert done.stderr == "grasp: cannot write: [Errno 28] No space left on device\n"

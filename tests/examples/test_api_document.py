@@ -42,7 +42,7 @@ def test_every_responder_agrees_with_every_requester(lab, responder, requester):
         host.python("-c", PROGRAMS[name], device, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for host, name, device in zip(hosts, (responder, requester), devices, strict=True)
     ]
-    (answered, errors), (asked, more) = (each.communicate(timeout=20) for each in processes)
+    (answered, errors), (asked, more) = (each.communicate(timeout=60) for each in processes)
     assert [each.returncode for each in processes] == [0, 0], errors + more
     assert answered.splitlines() == ["asked for 100", "agreed on 50"]
     assert asked.splitlines() == ["EX2 is {'mtu': 9000}", "agreed on 50"]

@@ -30,7 +30,7 @@ def run(name: str, **environment: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
 
 
@@ -41,7 +41,7 @@ def played(name: str) -> list[str]:
     start = time.monotonic()
     done = run(name)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
     return [re.sub(r"^ *[\d.]+ s +", "", line) for line in done.stdout.splitlines()]
 
 
@@ -93,7 +93,7 @@ def test_a_failure_is_not_hidden(tmp_path):
     """A role that fails makes the whole fail, at once."""
     if reason := unavailable_reason():
         pytest.skip(reason)
-    (tmp_path / "broken.py").write_text("import sys, time\ntime.sleep(30) if sys.argv[1] == 'a' else sys.exit('oh')\n")
+    (tmp_path / "broken.py").write_text("import sys, time\ntime.sleep(60) if sys.argv[1] == 'a' else sys.exit('oh')\n")
     program = "import sys; from examples.stage import play; sys.exit(play('broken', ('a', 'b')))"
     start = time.monotonic()
     done = subprocess.run(
@@ -101,12 +101,12 @@ def test_a_failure_is_not_hidden(tmp_path):
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert done.returncode == 1
     assert "b        oh" in done.stdout
     assert "b failed" in done.stderr
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 20
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

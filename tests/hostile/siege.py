@@ -82,11 +82,11 @@ class Siege:
     def serves(self) -> bool:
         """Whether an honest node can discover, negotiate and synchronize."""
         try:
-            offer = self.honest.negotiate("neg", 5, timeout=3_000)
-            agreed = self.honest.propose(offer["session"], 2, timeout=3_000)["agreed"]
-            found = self.honest.discover("syn", timeout=3_000, minimum_ttl=0, count=1)
+            offer = self.honest.negotiate("neg", 5, timeout=10_000)
+            agreed = self.honest.propose(offer["session"], 2, timeout=10_000)["agreed"]
+            found = self.honest.discover("syn", timeout=10_000, minimum_ttl=0, count=1)
             where = [[TARGET, 6, self.port], 0]
-            return bool(agreed and found and self.honest.synchronize("syn", peer=where, timeout=3_000) == "well")
+            return bool(agreed and found and self.honest.synchronize("syn", peer=where, timeout=10_000) == "well")
         except Failed:
             return False
 
@@ -119,7 +119,7 @@ class Siege:
             return not wrong
 
         eventually(look, RECOVERY)
-        if not eventually(self.serves, 10.0):
+        if not eventually(self.serves):
             wrong.append("it does not serve an honest node")
         return wrong + self.found + self.complaints()
 

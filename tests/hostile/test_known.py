@@ -60,7 +60,7 @@ def still_serving(besieged):
 def heard(besieged: Siege, name: str) -> bool:
     """Whether the target takes in a good flood after whatever it was sent before."""
     besieged.raw.multicast([M_FLOOD, sid(), FAR, 60_000, [[name, SYN, 3, 1], []]])
-    return bool(besieged.target.wait_flood(name, timeout=3_000))
+    return bool(besieged.target.wait_flood(name, timeout=10_000))
 
 
 # -- by multicast
@@ -173,7 +173,7 @@ def test_a_value_that_never_ends_where_references_are_honoured(besieged):
         wire.send(request)
         assert wire.receive(3)[0] == M_NEGOTIATE
     besieged.raw.multicast(flood)
-    assert besieged.target.wait_flood("bomb", timeout=3_000)
+    assert besieged.target.wait_flood("bomb", timeout=10_000)
 
 
 def test_a_multicast_larger_than_allowed_and_an_empty_one(besieged):
@@ -301,7 +301,7 @@ def test_a_wrong_step_ends_the_session_the_target_serves(besieged, step):
             answer = wire.receive(3)
             # The ID is that of the message it answers (RFC 8990 §2.8.12).
             assert answer is None or answer[:2] == [M_INVALID, wrong[1]]
-    assert eventually(lambda: besieged.target.statistics()["sessions"] == 0, 3)
+    assert eventually(lambda: besieged.target.statistics()["sessions"] == 0)
 
 
 @pytest.mark.parametrize("step", WRONG_STEPS)
@@ -317,9 +317,9 @@ def test_a_wrong_step_ends_the_session_the_target_began(besieged, step):
         else:
             wire.close()
         with pytest.raises(Failed) as failed:
-            future.result(5)
+            future.result(20)
         assert failed.value.kind == "PeerError"
-        assert time.monotonic() - before < 3
+        assert time.monotonic() - before < 9
     assert besieged.target.statistics()["sessions"] == 0
 
 
@@ -343,7 +343,7 @@ def test_a_wait_of_any_length_leaves_the_target_free(besieged, waiting):
         wire.send([M_WAIT, wire.receive()[1], waiting])
         assert besieged.serves()
     with pytest.raises(Failed):
-        future.result(5)
+        future.result(20)
 
 
 def test_a_rising_loop_count_does_not_make_a_session_endless(besieged):
@@ -354,7 +354,7 @@ def test_a_rising_loop_count_does_not_make_a_session_endless(besieged):
     with besieged.raw.accept() as wire:
         number = wire.receive()[1]
         wire.send([M_NEGOTIATE, number, ["neg", NEG, 255, 3]])
-        session = future.result(5)["session"]
+        session = future.result(20)["session"]
         while (proposal := wire_step(besieged, wire, session)) is not None:
             steps += 1
             assert proposal[2][2] == 6 - steps
@@ -368,10 +368,10 @@ def wire_step(besieged: Siege, wire, session):
     proposal = wire.receive()
     if proposal is None:
         with pytest.raises(Failed, match="loopExhausted"):
-            future.result(5)
+            future.result(20)
         return None
     wire.send([M_NEGOTIATE, proposal[1], ["neg", NEG, 255, 3]])
-    future.result(5)
+    future.result(20)
     return proposal
 
 

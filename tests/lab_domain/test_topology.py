@@ -108,5 +108,5 @@ def test_in_namespaces_every_host_reaches_every_other_from_its_own_address(topol
             for number, other in enumerate(topology.nodes, 1)
             if other != one
         }
-        assert {pair: each.wait(10) for pair, each in pings.items()} == dict.fromkeys(pings, 0)
+        assert {pair: each.wait(30) for pair, each in pings.items()} == dict.fromkeys(pings, 0)
         assert {each.poll() for each in ground.relays.values()} <= {None}

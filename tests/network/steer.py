@@ -28,7 +28,7 @@ class Failed(Exception):
         self.kind = kind
 
 
-def eventually(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
+def eventually(condition: Callable[[], Any], timeout: float = 30.0) -> Any:
     """What ``condition`` returns as soon as that is true, or its last value after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not (found := condition()) and time.monotonic() < deadline:
@@ -129,7 +129,7 @@ class Agent:
         """Close its stdin and wait; the exit status, None if it had to be killed."""
         self.process.stdin.close()
         try:
-            status = self.process.wait(10)
+            status = self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

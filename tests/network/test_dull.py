@@ -216,7 +216,7 @@ def test_only_a_response_with_a_link_local_locator_is_taken(row, begin) -> None:
             with raw.connect(source, port) as wire:
                 wire.send([M_RESPONSE, message[1], message[2], 5_000, where])
                 assert wire.receive() is None
-        thread.join(5)
+        thread.join(30)
         assert [each.locator for each in found] == [IPv6Locator(link_local(b), 6, raw.port)]
         # Counted once the connection is closed.
         assert eventually(lambda: one.discarded == {"response with Divert": 1, "locator not link-local": 1})
@@ -232,7 +232,7 @@ def test_the_interface_may_come_go_and_change_its_address(lab, begin) -> None:
     thread = threading.Thread(target=lambda: found.extend(one.discover("AN_ACP", 10_000)))
     thread.start()
     lab.link(a, b)
-    thread.join(10)
+    thread.join(30)
     assert [each.locator.address for each in found] == [link_local(b)]
     b.delete_address(f"{link_local(b)}/64", "eth0")
     b.address("fe80::b/64", "eth0")
@@ -277,8 +277,8 @@ def test_nothing_is_left_after_the_stop(row) -> None:
             begun = time.monotonic()
             dull.stop()
             dull.stop()
-            assert time.monotonic() - begun < 2
-        waiting.join(5)
+            assert time.monotonic() - begun < 10
+        waiting.join(30)
         assert ended == [ErrorCode.stopped]
         with pytest.raises(LocalError):
             dull.start()

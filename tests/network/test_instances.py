@@ -100,11 +100,11 @@ def test_a_third_instance_may_come_and_go(crowd, start):
     third = start(one.host, ["eth0"])
     third.register("third", "synchronize")
     third.publish("third", 1)
-    assert remote.synchronize("third", timeout=3_000) == 1
+    assert remote.synchronize("third", timeout=10_000) == 1
     third.stop()
     one.register("still here", "synchronize")
     one.publish("still here", 1)
-    assert remote.synchronize("still here", timeout=3_000) == 1
+    assert remote.synchronize("still here", timeout=10_000) == 1
 
 
 # -- several ASAs
@@ -136,12 +136,12 @@ def test_an_asa_finds_and_negotiates_with_another_of_its_own_instance(crowd):
     one.register("in house", asa="customer", overlap=True)
     (found,) = one.discover("in house", asa="customer")
     assert found["locator"] == ["fd00::1", 6, one.port]
-    offer = one.negotiate("in house", 5, asa="customer", timeout=3_000)
+    offer = one.negotiate("in house", 5, asa="customer", timeout=10_000)
     assert offer["value"] == 1
     assert one.propose(offer["session"], 2)["agreed"]
     one.register("in house value", "synchronize", asa="clerk")
     one.publish("in house value", 7, asa="clerk")
-    assert one.synchronize("in house value", asa="customer", timeout=3_000) == 7
+    assert one.synchronize("in house value", asa="customer", timeout=10_000) == 7
 
 
 def test_asas_that_share_an_objective_share_the_requests(crowd):

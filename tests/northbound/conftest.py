@@ -11,7 +11,7 @@ import pytest
 
 from asa.northbound.openapi import document
 from asa.northbound.resources import ROUTES
-from asa.northbound.server import Server
+from asa.northbound.server import Server, _Http
 
 from .double import Double
 from .raw import Answer, Raw
@@ -39,7 +39,9 @@ class Described:
                 break
         else:
             schema = {"$ref": "#/components/schemas/Error"}
-        jsonschema.Draft202012Validator(schema | {"components": self.document["components"]}).validate(answer.json())
+        jsonschema.Draft202012Validator(schema | {"components": self.document["components"]}).validate(
+            answer.json() if answer.headers["content-type"].startswith("application/json") else answer.body.decode()
+        )
 
 
 class Api:
@@ -59,6 +61,12 @@ class Api:
 @pytest.fixture(scope="session")
 def described() -> Described:
     return Described()
+
+
+@pytest.fixture(autouse=True)
+def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers look often whether they are to stop: most of the time of these tests would go there."""
+    monkeypatch.setattr(_Http, "expiration_interval", 0.01)
 
 
 @pytest.fixture

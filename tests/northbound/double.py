@@ -19,6 +19,7 @@ from asa.errors import (
     KeyReused,
     LinkShort,
     NotFound,
+    NotInstalled,
     OverCap,
     RefusedThere,
     Short,
@@ -81,7 +82,7 @@ class Double:
     def _held_up(self) -> None:
         if self.hold is not None:
             self.held.release()
-            assert self.hold.wait(20)
+            assert self.hold.wait(60)
 
     def reserve(
         self, request: views.ReservationRequest, key: str | None = None, secret: str | None = None
@@ -324,6 +325,21 @@ class Double:
         capacity, booked = self._capacity[LINK], self._booked(LINK)
         count = sum(LINK in each.takes for each in self._living())
         return [views.LinkView(LINK, capacity, booked, capacity - booked, count)]
+
+    def enforcement(self) -> views.EnforcementView:
+        shaped = views.ShapedLine(LINK, self._capacity[LINK], 8_000, self._booked(LINK), 1, "")
+        difference = views.DifferenceView(NOW, LINK, ["r000001"], "missing", "nothing", "1Mbit up to 2Mbit")
+        return views.EnforcementView(
+            back_end="tc-nft", effect=not self.paused, paused=self.paused, trouble="", ways=["out", "in"],
+            actions=["guarantee", "keep"], marks=True, expires=True, notes=["no steering"], lines=[shaped],
+            installed=len(self._living()), installing=0, failed=0, removing=0, reconciled=NOW,
+            differences=[difference],
+        )  # fmt: skip
+
+    def metrics(self) -> str:
+        if not self.ready:
+            raise NotInstalled("metrics need a library")
+        return "# TYPE asa_peers gauge\nasa_peers 1.0\n"
 
     def pause(self, secret: str | None = None) -> views.Status:
         self._administer(secret)

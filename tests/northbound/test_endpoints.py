@@ -59,6 +59,8 @@ HAPPY: list[tuple[str, str, Any, int]] = [
     ("PUT", "/v1/caps", {"project": "me", "resource": "wan", "amount": 5, "percent": True}, 200),
     ("PUT", "/v1/caps", {"project": "me", "resource": "wan", "amount": None}, 200),
     ("GET", "/v1/links", None, 200),
+    ("GET", "/v1/enforcement", None, 200),
+    ("GET", "/v1/metrics", None, 200),
     ("GET", f"/v1/availability?pool=wan&start={NOW}&end={NOW + 5}&rate=5&duration=60&patience_ms=9", None, 200),
     ("GET", "/v1/peers", None, 200),
     ("POST", "/v1/peers/node%232/forget", {"confirm": True}, 200),

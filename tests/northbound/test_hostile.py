@@ -16,7 +16,7 @@ from asa.views import ReservationRequest
 
 from .conftest import TOKEN
 from .double import Double
-from .raw import Raw
+from .raw import PATIENCE_S, Raw
 
 GET = b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -155,7 +155,7 @@ def test_a_hundred_connections_at_once_are_all_served(server: Server, path: Path
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert statuses == [200] * 1000
 
 
@@ -191,13 +191,13 @@ def test_calls_that_wait_for_peers_leave_a_worker_for_the_rest(
         for each in waiting:
             each.send(RESERVE)
         for _ in range(3):
-            assert double.held.acquire(timeout=10)
+            assert double.held.acquire(timeout=PATIENCE_S)
         streams = [Raw(path) for _ in range(2)]
         for each in streams:
             each.send(b"GET /v1/events/stream HTTP/1.1\r\nHost: x\r\n\r\n")
             assert each.read().status == 200
         # A question put before all of them wait would take the place of one.
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE_S
         while server._lane.free:
             assert time.monotonic() < until, "all of them wait"
             time.sleep(0.01)
@@ -224,7 +224,7 @@ def test_a_call_waits_for_its_turn_no_longer_than_its_patience(double: Double, p
     try:
         with Raw(path) as running, Raw(path) as waiting:
             running.send(RESERVE)
-            assert double.held.acquire(timeout=10)
+            assert double.held.acquire(timeout=PATIENCE_S)
             answer = waiting.ask("POST", "/v1/reservations", {"pool": "wan", "rate": 5, "patience_ms": 50})
             assert (answer.status, answer.code) == (503, "busy")
             assert "patience" in answer.json()["error"]["hint"]
@@ -253,7 +253,7 @@ def test_whatever_may_ask_the_other_end_takes_a_place(
     try:
         with Raw(path) as running, Raw(path) as waiting:
             running.send(RESERVE)
-            assert double.held.acquire(timeout=10)
+            assert double.held.acquire(timeout=PATIENCE_S)
             answer = waiting.ask(method, target, body)
             assert (answer.status, answer.code) == (503, "busy")
             assert waiting.ask("DELETE", "/v1/reservations/r000001").status == 200, "what asks nobody takes none"
@@ -270,7 +270,7 @@ def test_a_small_answer_over_tcp_does_not_wait_for_an_acknowledgement(server: Se
             began = time.perf_counter()
             assert raw.ask("GET", "/v1/health", headers={"Authorization": f"Bearer {TOKEN}"}).status == 200
             took.append(time.perf_counter() - began)
-    assert sorted(took)[len(took) // 2] < 0.02, "a delayed acknowledgement comes after 40 ms"
+    assert sorted(took)[len(took) // 2] < 0.04, "a delayed acknowledgement comes 40 ms after, at the earliest"
 
 
 def test_nothing_behind_a_chunked_body_is_taken_for_a_request(raw: Raw) -> None:
@@ -291,6 +291,7 @@ def test_a_body_that_does_not_come_is_given_up(double: Double, path: Path, monke
                 if target == b"/v1/audit":
                     assert raw.read().code == "request-timeout"
                 assert raw.closed()
+        monkeypatch.setattr(connection, "REQUEST_S", PATIENCE_S)
         with Raw(path) as raw:
             raw.send(b"POST /v1/audit HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
             raw.sock.shutdown(socket.SHUT_WR)

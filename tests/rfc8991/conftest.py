@@ -17,7 +17,7 @@ from grasp.rfc8991 import ASA_locator, Functions, errors, objective
 from grasp.wire import Message, decode_message, encode_message
 from lab import Host, Lab, unavailable_reason
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 """The bound of every wait of these tests; none is meant to be used up."""
 
 

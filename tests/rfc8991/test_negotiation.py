@@ -86,15 +86,15 @@ def test_waiting_prolongs_the_peers_timeout(registered):
     a, b = registered
     listening = b.listening(negotiable(EX))
     start = time.monotonic()
-    asked = a.later("request_negotiate", negotiable(EX, 1), b.locator(a), 600)
+    asked = a.later("request_negotiate", negotiable(EX, 1), b.locator(a), 1_500)
     _, session, _ = listening.result(WAIT_S)
     assert b.negotiate_wait(session, 5000) == errors.ok
     with pytest.raises(TimeoutError):
         # Longer than the request would have waited by itself.
-        asked.result(0.8)
+        asked.result(1.8)
     assert b.end_negotiate(session, True) == errors.ok
     assert asked.result(WAIT_S)[0] == errors.ok
-    assert 0.8 <= time.monotonic() - start < 5
+    assert 1.8 <= time.monotonic() - start < WAIT_S
 
 
 def test_a_peer_that_says_nothing_times_out(registered):

@@ -101,14 +101,13 @@ pools = []
             each.ready()
         for each in agents:
             eventually(
-                lambda each=each: len(each.events("peer-serves")) == 2, what=f"{each.name} knows who serves what"
+                lambda each=each: len(each.events("peer-serves")) >= 2, what=f"{each.name} knows who serves what"
             )
 
     def tidy(self) -> None:
         """As it was before a test."""
         for agent in self.domain.agents.values():
-            if agent.process is None or agent.process.poll() is not None:
-                agent.start()
+            agent.restore()
             self.hosts(agent.name)
             if agent.get("status")["paused"]:
                 agent.request("POST", "agent/resume", secret=ADMIN)

@@ -41,9 +41,20 @@ class Start:
     """Code by what was asked for."""
 
 
+PATIENT = """
+import sys
+from asa.cli import main
+from asa.threads import seeder
+
+seeder.LISTEN_S = 6.0
+sys.exit(main())
+"""
+"""The command, but that an origin listens to others for longer than a second before its first seeding."""
+
+
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """An origin before its first seeding, when it listens to others for a second."""
+    """An origin before its first seeding."""
     if reason := unavailable_reason():
         pytest.skip(reason)
     changes = {
@@ -55,7 +66,9 @@ def start(tmp_path_factory):
     }
     with Lab() as lab:
         domain = Domain.line(lab, tmp_path_factory.mktemp("cold"), ["cold", "void"])
-        agent = domain.agent("cold", "origin", {"wan": G}).launch()
+        agent = domain.agent("cold", "origin", {"wan": G})
+        agent.program = ["-c", PATIENT]
+        agent.launch()
 
         def answer(method, path, body=None):
             try:
@@ -220,7 +233,7 @@ def test_scenario_17_a_pending_one_is_booked_for_its_window(scene: Scene):
     assert scene.a.pool(pool)["free"] == 100 * M
     free = [scene.free(scene.a, pool, start + each, start + each + 1) for each in (-9, -1, 0, 99, 100)]
     assert free == [100 * M, 100 * M, 30 * M, 30 * M, 100 * M]
-    refused = scene.b.refused(pool, 31 * M, start=start + 99, end=start + 200, patience_ms=2_000)
+    refused = scene.b.refused(pool, 31 * M, start=start + 99, end=start + 200)
     assert refused.details["shortages"][0]["missing"]
 
 

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from asa.errors import Forbidden, LinkShort, RefusedThere, Short, Unreachable
-from tests.agents.domain import M, eventually
+from tests.agents.domain import PATIENCE_MS, M, eventually
 
 from .conftest import ADMIN, OUTSIDE, Scene, ids, link, settled, state_at, two_way
 
@@ -32,10 +32,11 @@ def test_scenario_25_a_peer_that_refuses_midway_leaves_nothing_anywhere(scene: S
     def free():
         return sum(scene.free(each, pool, scene.day, scene.day + 100) for each in (a, b, c))
 
+    patience_ms = 4_000 if why == "silence" else PATIENCE_MS
     try:
         # b has too little for its end: a lends it before c is asked.
         with pytest.raises((RefusedThere, Unreachable)) as refused:
-            b.reserve(pool, 50 * M, patience_ms=2_000, **when, **two_way("h-b", "h-c", back=30 * M))
+            b.reserve(pool, 50 * M, patience_ms=patience_ms, **when, **two_way("h-b", "h-c", back=30 * M))
     finally:
         c.signal(signal.SIGCONT)
     if why == "silence":

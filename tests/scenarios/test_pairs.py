@@ -132,5 +132,5 @@ def test_who_lost_all_it_knew_has_new_ends_and_what_was_of_the_old_is_let_go(sce
     assert again["partner"] == scene.c.node
     assert settled(scene.c, again["id"])
     # Its other end is arranged with the new one, by itself.
-    eventually(lambda: scene.a.get(f"reservations/{made}")["partner"] == scene.c.node, timeout=30)
+    eventually(lambda: scene.a.get(f"reservations/{made}")["partner"] == scene.c.node)
     assert settled(scene.c, made)

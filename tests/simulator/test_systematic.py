@@ -8,7 +8,7 @@ from tests.simulator.scenarios import SCENARIOS, Scenario
 from tests.simulator.systematic import faults_for, pairs, singly
 from tests.simulator.world import FAULTS
 
-PAIRS = 400
+PAIRS = 250
 each_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda each: each.name)
 UNWRITTEN = {"decline": {"store refuses", "crash after commit"}}
 """Faults of the store cannot strike a story in which nothing is written."""

@@ -565,6 +565,7 @@ class Play:
         wanted = self.model.view(site, booking, node_text)
         shown = {each.name: getattr(view, each.name) for each in fields(view)}
         why = shown.pop("why")
+        self.same("what the data plane says of it, of a node without", shown.pop("enforcement"), None)
         if shown != wanted:
             differing = {key: (shown[key], wanted[key]) for key in wanted if shown[key] != wanted[key]}
             raise Wrong(f"{site.name}: {booking.id} is shown other than it is (found, wanted): {differing}")

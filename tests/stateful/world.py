@@ -20,6 +20,7 @@ from asa.books import Books
 from asa.config import AgentSection, Config, FlowsSection, LinkSection, RouteSection
 from asa.credentials import Credentials
 from asa.desk import Desk
+from asa.enforcement import Enforcement
 from asa.errors import AsaError
 from asa.events import EventLog
 from asa.identity import identify, remembered, remembering
@@ -28,6 +29,7 @@ from asa.operations import Operations
 from asa.pairing import serve_pact
 from asa.peers import Peers
 from asa.performer import Performer
+from asa.problems import Problems
 from asa.records import Change, Record
 from asa.relocation import Relocation
 from asa.seeding import seed
@@ -233,7 +235,6 @@ class Node(Agent):
         self.up = True
         self.phase = "running"
         self._store = store  # type: ignore[assignment]
-        self._problems = {}
         self._active = True
         name = self.name = config.agent.name
         me, records = identify(name, store, instance_of(name))
@@ -241,6 +242,8 @@ class Node(Agent):
         world.lives += 1
         rng = Random(world.lives)
         self.events = EventLog(1_000, lambda: world.now)
+        self._problems = Problems(self.events, lambda: world.now)
+        self.enforcement = Enforcement(enabled=False, effect=False)
         self.books = Books(self.ledger, store)
         self.peers = Peers(me, rng)
         self._paused = remembered(self.books, "paused", False)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+import shutil
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -17,15 +16,15 @@ from asa.store import Store
 from tests.store.examples import NOW, counted, reservation
 
 _SOURCES = str(Path(asa.store.__file__).parent)
-_CRASHED = 99
-_ROUNDS = 24
-"""A line of a loop counts so often: what it does from one record to the next is the same after that."""
-# They name things and say what is on disk; nothing is written in them.
-_WITHOUT_IO = ("rows.py", "pages.py", "faults.py")
 
 
 def child(action: Callable[[], object]) -> int:
     """Run ``action`` in a process of its own that ends without cleaning up; its exit status, 0 if all went well."""
+    process = _begin(action)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def _begin(action: Callable[[], object]) -> int:
     process = os.fork()
     if process == 0:
         status = 1
@@ -36,59 +35,66 @@ def child(action: Callable[[], object]) -> int:
             os.write(2, f"child: {error!r}\n".encode())
         finally:
             os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return process
 
 
-def at_every_line(prepare: Callable[[], Path], action: Callable[[Path], object]) -> Iterator[Path]:
-    """The directory as it is after a crash before the first line of the store that runs, the second, and so on."""
-    for last in itertools.count(1):
-        directory = prepare()
-        status = child(lambda directory=directory, last=last: _until(last, lambda: action(directory)))
-        assert status in (0, _CRASHED)
-        yield directory
-        if status == 0:
-            assert last > 30, "nothing was traced"
-            return
+def at_every_line(directory: Path, action: Callable[[Path], object]) -> Iterator[Path]:
+    """What ``action`` leaves of ``directory`` if it crashes before the first line of the store, the second, and so on.
+
+    A process that ends leaves its files as they are: ``action`` runs once, in a process that stops at each line until
+    a copy is made. What several lines leave alike comes once, and last what is there when all went well.
+    """
+    told, tell = os.pipe()
+    awaited, go_on = os.pipe()
+
+    def traced() -> None:
+        os.close(told)
+        os.close(go_on)
+        sys.settrace(lambda frame, event, _: _stopping(frame, tell, awaited))
+        action(directory)
+
+    process = _begin(traced)
+    os.close(tell)
+    os.close(awaited)
+    found: dict[object, Path] = {}
+    lines = 0
+    try:
+        while os.read(told, 1):
+            lines += 1
+            _copied(directory, found)
+            os.write(go_on, b".")
+    finally:
+        os.close(told)
+        os.close(go_on)
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    assert status == 0
+    _copied(directory, found)
+    assert lines > 30, "nothing was traced"
+    yield from found.values()
 
 
-def _until(last: int, action: Callable[[], object]) -> None:
-    left = last
-    passed: Counter[tuple[str, int]] = Counter()
+def _stopping(frame: FrameType, tell: int, awaited: int) -> Any:
+    if not frame.f_code.co_filename.startswith(_SOURCES):
+        return None
 
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left
-        source = frame.f_code.co_filename
-        if not source.startswith(_SOURCES) or source.endswith(_WITHOUT_IO) or _in_memory(frame):
-            return None
+    def at_line(_: FrameType, event: str, __: Any) -> Any:
         if event == "line":
-            place = source, frame.f_lineno
-            passed[place] += 1
-            if passed[place] > _ROUNDS:
-                return trace
-            left -= 1
-            if left == 0:
-                os._exit(_CRASHED)
-        return trace
+            os.write(tell, b".")
+            assert os.read(awaited, 1), "nobody looks any more"
+        return at_line
 
-    sys.settrace(trace)
-    action()
+    return at_line
 
 
-def _in_memory(frame: FrameType | None) -> bool:
-    """Whether a database in memory is being made, or one only looked at."""
-    while frame is not None and frame.f_code is not _until.__code__:
-        if frame.f_code.co_name in (
-            "model",
-            "sealed_tables",
-            "problems",
-            "broken_seals",
-            "_rows",
-            "_rows_of",
-            "_records",
-        ):
-            return True
-        frame = frame.f_back
-    return False
+def _copied(directory: Path, found: dict[object, Path]) -> None:
+    """Add a copy, if nothing there is like it."""
+    content = None
+    if directory.exists():
+        content = tuple((each, each.is_file() and each.read_bytes()) for each in sorted(directory.rglob("*")))
+    if content not in found:
+        found[content] = directory.with_name(f"{directory.name}-{len(found)}")
+        if content is not None:
+            shutil.copytree(directory, found[content])
 
 
 ROWS = 3

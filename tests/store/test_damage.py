@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -289,10 +290,8 @@ def test_a_flipped_bit_is_found_or_does_no_harm_and_salvage_makes_nothing_up(kil
     chance = random.Random(name)
     found = 0
     for _ in range(FLIPS):
-        copy = memory / f"{killed.parent.name}-flip"
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(killed, copy)
-        try:
+        with tempfile.TemporaryDirectory(prefix="asa-", dir=memory) as base:
+            copy = shutil.copytree(killed, Path(base, "copy"))
             flipped(copy, name, chance)
             try:
                 with Store.open(copy, now=NOW) as store:
@@ -305,6 +304,4 @@ def test_a_flipped_bit_is_found_or_does_no_harm_and_salvage_makes_nothing_up(kil
                         assert salvaged.lost
                     # What is older was acknowledged too; only if it says so may the count be behind.
                     assert all(each in KILLED or type(each) is Fact for each in salvaged.records)
-        finally:
-            shutil.rmtree(copy)
     assert found > FLIPS // 20

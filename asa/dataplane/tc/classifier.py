@@ -55,6 +55,9 @@ class Classifier(Protocol):
     """Raises EnforcementFailed and Unfit as the back end does. Only one thread at a time."""
 
     name: str
+    redirects: bool
+    """Whether it makes what comes in go through the device of a line itself. What is redirected to that before, by
+    ``tc``, passes no nftables hook on the way."""
 
     def probe(self, lines: Sequence[Line]) -> Abilities: ...
 

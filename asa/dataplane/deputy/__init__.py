@@ -1,0 +1,1 @@
+"""The process that has the privileges, and what an agent without them says to it."""

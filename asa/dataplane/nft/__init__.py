@@ -1,0 +1,1 @@
+"""Packets told apart by nftables, one map element for each match."""

@@ -1,0 +1,313 @@
+"""ENFORCER: sees that packets get what is booked for them, no more and no less, and that it stays so (not in RFC 9222:
+its agents negotiate resources, and somebody else configures them)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Final
+
+from asa.books import Books
+from asa.config import EnforcementSection
+from asa.dataplane.backend import Abilities, Backend, EnforcementFailed, Unfit
+from asa.dataplane.choice import backend_for
+from asa.dataplane.plan import Action, Line
+from asa.desired import Desired
+from asa.enforcement import Enforcement, Picture
+from asa.errors import AsaError, NotCleared
+from asa.events import EventLog
+from asa.flows import Place
+from asa.installation import Abandoned, Installation
+from asa.ledger import Ledger
+from asa.lifecycle import Phase, Standing
+from asa.records import Reservation, ReservationState
+from asa.threads.duty import Duty
+from asa.threads.listener import Listener
+from asa.traffic import TrafficClasses
+
+MOST: Final = 1_000
+"""Reservations looked at under the books' lock in one go."""
+
+MOST_DUE: Final = 4_000
+"""Reservations whose instant has come, looked at in one turn."""
+
+ECHO_S: Final = 0.3
+"""What is heard of the kernel so soon after changes of our own is taken for them."""
+
+NEWS_S: Final = 1.0
+"""Between two times that everything is read because something was heard."""
+
+FIRST_S: Final = 1.0
+LONGEST_S: Final = 60.0
+
+LOST: Final = 3
+"""Times in a row that a back end could not be read, after which another is made in its place."""
+
+CLEAR_S: Final = 60.0
+"""For everything to be removed, commands that hang included."""
+
+EVERYTHING: Final = Abilities(frozenset({"out", "in"}), frozenset(Action))
+"""What counts as possible while it is not known what is."""
+
+
+class Enforcer(Duty):
+    """``lines``: what there is to shape; ``local``: whether a place is behind this agent; ``wall``: UNIX s, exactly.
+
+    A turn looks at what has changed and at what is due, and at nothing else; it costs the reservations that are near.
+    ``choose`` finds the back end; it is asked again, ever more rarely, until one works.
+    """
+
+    name = "enforcer"
+    limit = 300.0
+
+    def __init__(
+        self,
+        section: EnforcementSection,
+        lines: tuple[Line, ...],
+        classes: TrafficClasses,
+        local: Callable[[Place], bool],
+        books: Books,
+        clock: Callable[[], int],
+        enforcement: Enforcement,
+        paused: Callable[[], bool],
+        events: EventLog,
+        problem: Callable[[str, str | None], None],
+        report: Callable[[str, str], None],
+        rng: Random,
+        wall: Callable[[], float] = time.time,
+        choose: Callable[[EnforcementSection, tuple[Line, ...]], Backend] = backend_for,
+    ) -> None:
+        super().__init__(report, rng)
+        self._section = section
+        self._lines = lines
+        self._classes = classes
+        self._local = local
+        self._books = books
+        self._clock = clock
+        self._enforcement = enforcement
+        self._paused = paused
+        self._events = events
+        self._problem = problem
+        self._wall = wall
+        self._choose = choose
+        self._installation: Installation | None = None
+        self._listener: Listener | None = None
+        self._heard: float | None = None
+        self._clearing = threading.Event()
+        self._cleared = threading.Event()
+        self._left = ""
+        enforcement.wake = self.wake
+        self._begin()
+
+    def _begin(self) -> None:
+        self._desired = self._fresh(EVERYTHING)
+        self._delay = FIRST_S
+        self._open_at = self._reconcile_at = self._sample_at = 0.0
+        self._own_until = self._read_at = 0.0
+        self._why = "it has not begun"
+
+    def start(self) -> None:
+        # A thread that hangs may come back: it finds its back end abandoned, and this one has its own.
+        if self._installation is not None:
+            self._installation.abandoned = True
+            self._installation = None
+        self._begin()
+        self._enforcement.again()
+        super().start()
+
+    def stop(self) -> None:
+        """What is in place stays, and ends by itself."""
+        super().stop()
+        if self._listener is not None:
+            self._listener.stop()
+
+    def heard(self) -> None:
+        """Somebody changed something in the kernel."""
+        now = time.monotonic()
+        if now > self._own_until + ECHO_S:
+            self._heard = now
+            self.wake()
+
+    def clear(self, timeout_s: float = CLEAR_S) -> None:
+        """Remove everything, and put nothing in place any more. Raises NotCleared."""
+        self._cleared.clear()
+        self._clearing.set()
+        self.wake()
+        if not self._cleared.wait(timeout_s):
+            self._left = f"not within {timeout_s:g} s"
+        if self._left:
+            self._clearing.clear()
+            self._enforcement.again()
+            self.wake()
+            raise NotCleared(f"the data plane could not be cleared: {self._left}", hint="asa enforcement tells more")
+
+    def turn(self) -> float | None:
+        if self._clearing.is_set():
+            return self._clear()
+        now = self._clock()
+        self._look(now)
+        if self._installation is None and time.monotonic() >= self._open_at:
+            self._open(now)
+        if self._installation is not None:
+            self._enforce(self._installation, now)
+        else:
+            self._publish_without(now)
+        return self._pause()
+
+    def _clear(self) -> float | None:
+        if self._cleared.is_set():
+            return None
+        try:
+            backend = self._installation.backend if self._installation is not None else self._opened()[0]
+            backend.clear()
+            self._left = ""
+        except (EnforcementFailed, Unfit) as error:
+            self._left = error.message
+        self._close()
+        self._enforcement.publish(Picture(lines=self._lines))
+        self._cleared.set()
+        return None
+
+    # What there shall be.
+
+    def _fresh(self, able: Abilities) -> Desired:
+        section = self._section
+        return Desired(self._lines, able, self._classes, self._local, section.lead_s, section.rule_life_s)
+
+    def _look(self, now: int) -> None:
+        taken = self._enforcement.take()
+        if taken.everything:
+            self._desired = self._fresh(self._installation.able if self._installation is not None else EVERYTHING)
+            self._look_at(self._booked(), now)
+        elif taken.booked:
+            self._look_at(list(taken.booked), now)
+        if due := self._desired.agenda.due(now, MOST_DUE):
+            self._look_at(due, now)
+
+    def _look_at(self, ids: list[str], now: int) -> None:
+        for index in range(0, len(ids), MOST):
+            part = ids[index : index + MOST]
+            for each, found in self._books.read(lambda ledger, part=part: _found(ledger, part)):  # type: ignore[misc]
+                self._desired.look(each, found, now)
+            if self.stopping:
+                return
+
+    def _booked(self) -> list[str]:
+        ids = self._books.read(lambda ledger: ledger.order.copy())
+        return [each for index in range(0, len(ids), MOST) for each in self._of_booked(ids[index : index + MOST])]
+
+    def _of_booked(self, part: list[str]) -> list[str]:
+        return self._books.read(
+            lambda ledger: [
+                each
+                for each, found in _found(ledger, part)
+                if found is not None and found.state is ReservationState.BOOKED
+            ]
+        )
+
+    # What there is.
+
+    def _opened(self) -> tuple[Backend, Abilities]:
+        backend = self._choose(self._section, self._lines)
+        try:
+            return backend, backend.probe(self._lines)
+        except BaseException:
+            backend.close()
+            raise
+
+    def _open(self, now: int) -> None:
+        generation = self._generation
+        try:
+            backend, able = self._opened()
+        except (EnforcementFailed, Unfit) as error:
+            self._not_open(error)
+            return
+        effect = backend.name != "record"
+        installation = Installation(backend, able, effect, self._rng, self._events, self._problem)
+        if able != EVERYTHING:
+            self._desired = self._fresh(able)
+            self._look_at(self._booked(), now)
+        try:
+            installation.adopt(self._desired.plan(self._paused()), now)
+        except (EnforcementFailed, Unfit) as error:
+            backend.close()
+            self._not_open(error)
+            return
+        if generation != self._generation:
+            backend.close()
+            raise Abandoned("a back end was found too late: there is another")
+        self._installation = installation
+        self._delay = FIRST_S
+        self._problem("data-plane", None)
+        self._reconcile_at = time.monotonic() + self._section.reconcile_s
+        if effect and backend.name != "openvswitch":
+            self._listen("asa" if backend.name != "tc-u32" else "")
+
+    def _listen(self, table: str) -> None:
+        if self._listener is not None:
+            self._listener.stop()
+        self._listener = Listener(table, self.heard)
+        self._listener.start()
+
+    def _not_open(self, error: AsaError) -> None:
+        """There is no back end: all that should be in place is not."""
+        self._open_at = time.monotonic() + self._delay * self._rng.uniform(0.8, 1.0)
+        self._delay = min(LONGEST_S, self._delay * 2)
+        self._problem("data-plane", f"{error.message}{f' ({error.hint})' if error.hint else ''}")
+        self._why = error.message
+
+    def _publish_without(self, now: int) -> None:
+        plan = self._desired.plan(self._paused())
+        hindered = self._desired.hindered(now, self._paused())
+        ids = {each for entry in plan.entries.values() for each in entry.ids} | hindered.keys()
+        standings = dict.fromkeys(ids, Standing(Phase.FAILED, self._why))
+        self._enforcement.publish(Picture(trouble=self._why, lines=self._lines, standings=standings))
+
+    def _close(self) -> None:
+        if self._installation is not None:
+            self._installation.backend.close()
+            self._installation = None
+
+    def _enforce(self, installation: Installation, now: int) -> None:
+        ticks = time.monotonic()
+        plan = self._desired.plan(self._paused())
+        news = self._heard is not None and ticks >= self._read_at + NEWS_S
+        if ticks >= self._reconcile_at or news:
+            self._heard = None
+            self._read_at = ticks
+            installation.reconcile(plan, now, ticks)
+            self._reconcile_at = time.monotonic() + self._section.reconcile_s
+            self._own_until = time.monotonic()
+        elif installation.settle(plan, now, ticks):
+            self._own_until = time.monotonic()
+        if installation.lost >= LOST:
+            self._why = f"the back end {installation.backend.name} could not be read {LOST} times in a row"
+            self._close()
+            self._publish_without(now)
+            return
+        if ticks >= self._sample_at:
+            installation.sample(now, ticks)
+            self._sample_at = ticks + self._section.sample_s
+        self._enforcement.publish(installation.picture(self._desired.hindered(now, self._paused())))
+
+    def _pause(self) -> float:
+        """Until whatever is next."""
+        ticks = time.monotonic()
+        waits = [float(self._section.reconcile_s)]
+        if (at := self._desired.agenda.next()) is not None:
+            waits.append(at - self._wall())
+        if self._installation is None:
+            waits.append(self._open_at - ticks)
+        else:
+            waits += [self._reconcile_at - ticks, self._sample_at - ticks]
+            if (again := self._installation.again()) is not None:
+                waits.append(again - ticks)
+            if self._heard is not None:
+                waits.append(self._read_at + NEWS_S - ticks)
+        return max(0.001, min(waits))
+
+
+def _found(ledger: Ledger, ids: Iterable[str]) -> list[tuple[str, Reservation | None]]:
+    return [(each, ledger.reservations.get(each)) for each in ids]
