@@ -18,7 +18,7 @@ PATIENCE_S: Final = 10.0
 
 _TRIES: Final = 3
 _ENVIRONMENT: Final = {"PATH": "/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL": "C"}
-_SOURCES: Final = Path(__file__).resolve().parents[2]
+_SOURCES: Final = Path(__file__).resolve().parents[3]
 
 
 class WardenCall:
