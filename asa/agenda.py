@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import Final
 
+from asa.records import Reservation, ReservationState
 from objectives import Window
 
 SPARE: Final = 64
@@ -68,6 +69,15 @@ def ends_by_itself(window: Window, now: int, life_s: int) -> int:
     """UNIX s until when a rule that is made now is in force."""
     expires = now + life_s
     return expires if window.end is None else min(expires, window.end + AFTER_S)
+
+
+def left_until(reservation: Reservation, life_s: int) -> int:
+    """UNIX s until when a rule of a reservation that is over may be in force, though nobody removed it: it was made or
+    refreshed for the last time before that was over, or before its window was changed."""
+    changed, end = reservation.changed + life_s, reservation.window.end
+    if reservation.state is ReservationState.CANCELLED or end is None:
+        return changed
+    return max(changed, end + AFTER_S)
 
 
 def to_refresh(expires: int, life_s: int) -> int:

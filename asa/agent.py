@@ -35,6 +35,7 @@ from asa.operations import ACTIVE, Operations
 from asa.peers import Peers
 from asa.performer import Performer
 from asa.policy import Policy
+from asa.predecessor import ENFORCED
 from asa.problems import Problems
 from asa.records import Plan, Reservation, removed
 from asa.relocation import Relocation
@@ -90,7 +91,8 @@ class Agent:
         self._problems = Problems(self.events, self._clock)
         self._complaints = Complaints()
         self._lines = lines_of(config)
-        self.enforcement = Enforcement(bool(self._lines), config.enforcement.backend != RECORD)
+        section = config.enforcement
+        self.enforcement = Enforcement(bool(self._lines), section.backend != RECORD, section.rule_life_s)
         self.books = Books(ledger, store, self._store_failed, self._store_works, self.enforcement.changed)
         self.peers = Peers(me, rng, config.limits.peers)
         self.policy = Policy(self.books, self.events, self._policy_changed, self.complain)
@@ -209,7 +211,7 @@ class Agent:
             self.keeper,
             collector,
         ]
-        if self.enforcement.enabled:
+        if self.enforcement.enabled or remembered(books, ENFORCED, None) is not None:
             self.enforcer = Enforcer(
                 self.config.enforcement, self._lines, self.config.classes,
                 lambda place: self.surroundings().local(place), books, party.clock, self.enforcement,
@@ -262,6 +264,8 @@ class Agent:
         """Whether this node enforces what is booked, also after a restart. Raises StoreFailed."""
         if paused != self._paused:
             self.books.transact(lambda ledger: remembering(ledger, PAUSED, paused))
+            if not paused:
+                self.enforcement.resumed()
             self._paused = paused
             self.enforcement.wake()
             self.events.tell("enforcement-paused" if paused else "enforcement-resumed", "an operator asked for it")

@@ -63,7 +63,7 @@ class Desired:
             self._leave(identifier)
         else:
             entries = self._entries(booked, ends_by_itself(window, now, self._life_s))
-            self._composition.put(identifier, entries, window.start)
+            self._composition.put(identifier, entries, window.start, window.start <= now)
             expires = entries[0].expires if entries else None
             if entries or identifier in self.unable:
                 self._starts[identifier] = window.start

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, cast
 
+from asa.agenda import left_until
 from asa.dataplane.backend import Abilities
 from asa.dataplane.plan import Action, Entry, Key, Line
 from asa.dataplane.proof import Usage
@@ -19,6 +20,10 @@ from asa.views.enforcement import PhaseName
 MOST_TOUCHED: Final = 50_000
 """Reservations changed and not looked at; beyond, all are looked at."""
 
+LIFE_S: Final = 300
+"""Seconds after which a rule ends by itself, unless the configuration says something else."""
+
+_ONCE_BOOKED: Final = frozenset({ReservationState.BOOKED, ReservationState.CANCELLED})
 _INSTALLING: Final = Standing(Phase.INSTALLING)
 _REMOVING: Final = Standing(Phase.REMOVING)
 
@@ -52,6 +57,17 @@ class Picture:
     reconciled: int | None = None
     differences: tuple[DifferenceView, ...] = ()
     """The newest first."""
+    unread: int | None = None
+    """UNIX s since when nothing was put in place, nor was it read what there is: what is older, and over since
+    ``read``, may be in place. None: all that is over and in place is in ``standings``."""
+    read: int = 0
+    """UNIX s when it was last known what is in place; 0: never."""
+    looked: int | None = None
+    """Reservations that begin until then were looked at, UNIX s; None: all."""
+
+    def obeyed(self, paused: bool) -> bool:
+        """Whether packets obey now, for all that is known: where the back end has a trouble it is in doubt."""
+        return self.effect and not paused and not self.trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +84,14 @@ class Enforcement:
 
     ``enabled``: whether anything is enforced, or only kept on record, on this node. ``effect``: whether packets shall
     obey. Then a reservation counts as in force only when the system has been read back: from the commit that books or
-    changes it until then it is being installed. A record is not waited for.
+    changes it until then it is being installed. A record is not waited for. ``life_s``: rules end by themselves after
+    so long.
     """
 
-    def __init__(self, enabled: bool, effect: bool) -> None:
+    def __init__(self, enabled: bool, effect: bool, life_s: int = LIFE_S) -> None:
         self.enabled: Final = enabled
         self.effect: Final = effect
+        self._life_s = life_s
         self.wake: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._picture = Picture()
@@ -81,6 +99,7 @@ class Enforcement:
         self._working: Mapping[str, bool] = {}
         self._everything = enabled
         self._working_all = False
+        self._doubtful = self._working_doubtful = False
 
     # What changed.
 
@@ -112,6 +131,8 @@ class Enforcement:
             self._working, self._touched = {**self._working, **self._touched}, {}
             self._working_all |= self._everything
             self._everything = False
+            self._working_doubtful |= self._doubtful
+            self._doubtful = False
             return Touched(self._working, self._working_all)
 
     def again(self) -> None:
@@ -119,33 +140,63 @@ class Enforcement:
         with self._lock:
             self._everything = True
 
+    def resumed(self) -> None:
+        """The node's enforcement goes on: what was in place before its pause is not until it was read back."""
+        if not self.enabled:
+            return
+        with self._lock:
+            self._doubtful = True
+        self.wake()
+
     def publish(self, picture: Picture, settled: bool = True) -> None:
         """The enforcer's: how it is. ``settled``: all that was taken is in it."""
         with self._lock:
             self._picture = picture
             if settled:
-                self._working, self._working_all = {}, False
+                self._working, self._working_all, self._working_doubtful = {}, False, False
 
     # How far it is.
 
-    def standing(self, identifier: str) -> Standing | None:
+    def standing(self, reservation: Reservation, now: int) -> Standing | None:
         """See :data:`~asa.lifecycle.Phases`."""
         if not self.enabled:
             return None
+        identifier = reservation.id
         with self._lock:
-            found = self._picture.standings.get(identifier)
-            if not self.effect:
-                return found if found is not None and found.phase is Phase.FAILED else None
-            booked = self._touched.get(identifier, self._working.get(identifier))
+            picture = self._picture
+            touched = self._touched.get(identifier, self._working.get(identifier))
             coming = self._working.get(identifier, False)
-            unknown = booked is None and (self._everything or self._working_all)
+            unknown = self._everything or self._working_all
+            doubtful = self._doubtful or self._working_doubtful
+        found = picture.standings.get(identifier)
+        if not self.effect:
+            return found if found is not None and found.phase is Phase.FAILED else None
+        if touched is False or reservation.state is not ReservationState.BOOKED or reservation.window.passed(now):
+            return self._leaving(reservation, now, picture, bool(touched) or coming, unknown)
         if found is None:
-            if booked is False:
-                return _REMOVING if coming else None
-            return _INSTALLING if booked or unknown else None
-        if booked is False:
+            late = picture.looked is not None and reservation.window.start > picture.looked
+            waits = late and any(each.name == name for each in picture.lines for name, _ in reservation.claims)
+            return _INSTALLING if touched or unknown or waits else None
+        # Without its enforcer what is in place ends by itself.
+        if found.phase is Phase.INSTALLED and (touched or doubtful or _expired(picture, identifier, now)):
+            return _INSTALLING
+        return found
+
+    def _leaving(
+        self, reservation: Reservation, now: int, picture: Picture, coming: bool, unknown: bool
+    ) -> Standing | None:
+        """Of one that is not to be in place any more."""
+        found = picture.standings.get(reservation.id)
+        if found is not None:
             return replace(found, phase=Phase.REMOVING)
-        return _INSTALLING if booked and found.phase is Phase.INSTALLED else found
+        if coming:
+            return _REMOVING
+        if reservation.state not in _ONCE_BOOKED:
+            return None
+        # A rule does not say whose it is, so only the clock tells what cannot be there any more.
+        perhaps = unknown or (picture.unread is not None and reservation.created <= picture.unread)
+        left = perhaps and _over_at(reservation) >= picture.read and now < left_until(reservation, self._life_s)
+        return _REMOVING if left else None
 
     # What is shown.
 
@@ -154,11 +205,11 @@ class Enforcement:
         with self._lock:
             return self._picture
 
-    def enforced(self, identifier: str) -> Enforced | None:
+    def enforced(self, reservation: Reservation, now: int) -> Enforced | None:
         """What is seen of one reservation."""
-        picture = self.picture
+        picture, identifier = self.picture, reservation.id
         known = picture.standings.get(identifier)
-        standing = self.standing(identifier) if self.effect else known
+        standing = self.standing(reservation, now) if self.effect else known
         if standing is None or standing.phase is Phase.ABSENT:
             return None
         lines = [self._line(each, picture) for each in picture.entries.get(identifier, ())]
@@ -186,11 +237,12 @@ class Enforcement:
         count: Counter[str] = Counter()
         # Of several reservations of the same packets there is one entry.
         for entry in {each.key: each for some in picture.entries.values() for each in some}.values():
-            guaranteed[entry.line] += entry.share.guarantee if entry.share is not None else 0
-            count[entry.line] += 1
+            if entry.key in picture.since:
+                guaranteed[entry.line] += entry.share.guarantee if entry.share is not None else 0
+                count[entry.line] += 1
         return EnforcementView(
             back_end=picture.back_end,
-            effect=picture.effect and not paused and not picture.trouble,
+            effect=picture.obeyed(paused),
             paused=paused,
             trouble=picture.trouble,
             ways=_listed(able.ways, ("out", "in")),
@@ -206,12 +258,23 @@ class Enforcement:
                 for each in picture.lines
             ],
             installed=phases[Phase.INSTALLED],
-            installing=phases[Phase.INSTALLING],
+            # What a pause keeps away waits for nobody but the operator.
+            installing=0 if paused else phases[Phase.INSTALLING],
             failed=phases[Phase.FAILED],
             removing=phases[Phase.REMOVING],
             reconciled=picture.reconciled,
             differences=list(picture.differences),
         )  # fmt: skip
+
+
+def _over_at(reservation: Reservation) -> int:
+    """UNIX s: of one that is."""
+    end = reservation.window.end
+    return reservation.changed if reservation.state is ReservationState.CANCELLED or end is None else end
+
+
+def _expired(picture: Picture, identifier: str, now: int) -> bool:
+    return picture.abilities.expires and any(each.expires <= now for each in picture.entries.get(identifier, ()))
 
 
 def _listed(found: Collection[str], known: Sequence[str]) -> list[Literal["out", "in"]]:

@@ -40,7 +40,7 @@ def elapsed(ledger: Ledger, now: int, params: Params, most: int = 512, phases: P
             continue
         ended = reservation.window.end if reservation.state is ReservationState.BOOKED else reservation.changed
         old = ended is not None and ended + params["history"] <= now and ended <= ledger.floor
-        if old and gone(phases(reservation.id)):
+        if old and gone(phases(reservation, now)):
             changes.append(Change(reservation, None))
             if len(changes) >= most:
                 break

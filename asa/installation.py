@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from random import Random
 from typing import Final, TypeVar
 
-from asa.dataplane.backend import Abilities, Backend, Counters, EnforcementFailed, Reading, Unfit
+from asa.dataplane.backend import Abilities, Backend, Counters, EnforcementFailed, Reading, Spot, Unfit
 from asa.dataplane.drift import Difference, What, differences
 from asa.dataplane.plan import Entry, Key, Plan
 from asa.dataplane.proof import judged
@@ -55,6 +55,8 @@ class Installation:
         self.abandoned = False
         self.lost = 0
         """Times in a row that the back end could not be read."""
+        self.tidy = False
+        """Whether everything was read once, and nothing was there that nobody wants."""
         self._effect = effect
         self._events = events
         self._problem = problem
@@ -67,6 +69,8 @@ class Installation:
         """What is no longer wanted and was not read back as gone, and whose it was."""
         self._of: dict[str, dict[Key, Entry]] = {}
         """What each reservation gets."""
+        self._unshaped: dict[str, str] = {}
+        """What was wrong with lines when they were last read."""
         self._since: dict[Key, int] = {}
         self._counted: tuple[float, Mapping[Key, Counters]] = (0.0, {})
         self._samples: dict[Key, Sampled] = {}
@@ -108,18 +112,18 @@ class Installation:
             self._apply(plan, now, ticks, None if lines else changed | self._leaving.keys())
         return True
 
-    def reconcile(self, plan: Plan, now: int, ticks: float) -> None:
-        """Read everything back, and repair what is not as planned."""
-        self.settle(plan, now, ticks)
-        self._look_after(plan, now, ticks)
+    def reconcile(self, plan: Plan, now: int, ticks: float) -> bool:
+        """Read everything back, and repair what is not as planned; whether there was anything to do."""
+        settled = self.settle(plan, now, ticks)
+        return self._look_after(plan, now, ticks) or settled
 
-    def _look_after(self, plan: Plan, now: int, ticks: float, repair: bool = False) -> None:
-        """``repair``: also what is known not to be as planned."""
+    def _look_after(self, plan: Plan, now: int, ticks: float, repair: bool = False) -> bool:
+        """``repair``: also what is known not to be as planned. Whether something was done."""
         try:
             reading = self._call(self.backend.read)
         except (EnforcementFailed, Unfit) as error:
             self._unread(error.message, ticks)
-            return
+            return False
         self._reconciled = now
         found = differences(plan, reading, now, abilities=self.able)
         wrong = self._judge(plan, reading, found, None, now)
@@ -128,9 +132,10 @@ class Installation:
             self._tell_drift(drifted, now)
         if drifted or (repair and wrong):
             self._apply(plan, now, ticks, None)
-        else:
-            # What the back end said when it was tried says more than what was found.
-            self._told({each: self._troubles.why(each) or why for each, why in wrong.items()}, ticks)
+            return True
+        # What the back end said when it was tried says more than what was found.
+        self._told({each: self._troubles.why(each) or why for each, why in wrong.items()}, ticks)
+        return False
 
     def _changed(self, plan: Plan) -> set[Key]:
         if plan is self._plan:
@@ -161,20 +166,19 @@ class Installation:
 
     def _apply(self, plan: Plan, now: int, ticks: float, keys: Collection[Key] | None) -> None:
         """``keys``: what to read back; None: everything."""
-        refused: dict[Key, str] = {}
-        failed = ""
         try:
             refused = dict(self._call(lambda: self.backend.apply(plan)))
         except (EnforcementFailed, Unfit) as error:
-            # What is in place now is unknown.
-            keys, failed = None, error.message
+            # What is in place now is unknown. Reading may take as long again, so it waits until this is told.
+            self._untold(error.message, ticks)
+            return
         if refused:
             # The system may be otherwise than the back end knew.
             keys = None
         try:
             reading = self._call(lambda: self.backend.read(keys))
         except (EnforcementFailed, Unfit) as error:
-            self._unread(failed or error.message, ticks)
+            self._unread(error.message, ticks)
             return
         if keys is None:
             self._reconciled = now
@@ -189,8 +193,6 @@ class Installation:
             if key in plan.entries:
                 self._not_right(key)
                 wrong[key] = reading.lines.get(key[0]) or why
-        if failed:
-            wrong = dict.fromkeys(wrong, failed) | {_BACK_END: failed}
         self._told(wrong, ticks, keys)
 
     def _judge(
@@ -199,7 +201,9 @@ class Installation:
         """What of ``keys`` is in place as it shall be, and what is wrong with the rest."""
         self.lost = 0
         words = {(each.line, each.ids): f"{each.before} in place of {each.after}" for each in found if each.ids}
-        wrong: dict[Key | str, str] = {name: why for name, why in reading.lines.items() if why}
+        unshaped = {name: why for name, why in reading.lines.items() if why}
+        self._unshaped = {name: why for name, why in self._unshaped.items() if name not in reading.lines} | unshaped
+        wrong: dict[Key | str, str] = dict(unshaped)
         for key in plan.entries if keys is None else keys:
             entry = plan.entries.get(key)
             if entry is None:
@@ -216,15 +220,22 @@ class Installation:
             if keys is not None and key not in keys:
                 continue
             self._not_right(key)
-            if any((line, action, each) in reading.found for each in matches):
+            still = [spot for each in matches if (spot := (line, action, each)) in reading.found]
+            if still and not self._passed_on(still):
                 wrong[key] = "it is still there"
             else:
                 del self._leaving[key]
         # Those of no reservation: what is ours and nobody wants.
-        for each in found:
-            if each.what is What.STRAY:
-                wrong.setdefault(each.line or _NOWHERE, f"{each.before} is left")
+        strays = [each for each in found if each.what is What.STRAY]
+        self.tidy |= keys is None and not strays
+        for each in strays:
+            wrong.setdefault(each.line or _NOWHERE, f"{each.before} is left")
         return wrong
+
+    def _passed_on(self, spots: Collection[Spot]) -> bool:
+        """Whether all of them are somebody else's now."""
+        theirs = {(each.line, each.action, match) for each in self._plan.entries.values() for match in each.matches}
+        return theirs.issuperset(spots)
 
     def _not_right(self, key: Key) -> None:
         self._right.pop(key, None)
@@ -232,7 +243,11 @@ class Installation:
 
     def _unread(self, why: str, ticks: float) -> None:
         self.lost += 1
-        wrong: dict[Key | str, str] = {_BACK_END: why}
+        self._untold(why, ticks)
+
+    def _untold(self, why: str, ticks: float) -> None:
+        """The back end as a whole failed, and what was not in place before may not be."""
+        wrong: dict[Key | str, str] = {_BACK_END: why, **self._unshaped}
         wrong |= {key: why for key, each in self._plan.entries.items() if self._right.get(key) != each}
         self._told(wrong, ticks)
 
@@ -301,7 +316,8 @@ class Installation:
 
     def _ids(self, key: Key) -> list[str]:
         entry = self._plan.entries.get(key)
-        return list(entry.ids[:MOST_IDS]) if entry is not None else []
+        ids = entry.ids if entry is not None else self._leaving.get(key, ())
+        return list(ids[:MOST_IDS])
 
     def _tell_drift(self, found: list[Difference], now: int) -> None:
         for count, each in enumerate(found[:MOST_TOLD], 1):
@@ -313,6 +329,10 @@ class Installation:
                 f"{each.line}: {each.before[:100]}, in place of {each.after[:100]}{more}",
                 line=each.line, ids=ids, what=each.what.value, before=each.before, after=each.after,
             )  # fmt: skip
+
+    def leaving(self) -> set[str]:
+        """The ids of what is no longer wanted and was not read back as gone."""
+        return {each for ids in self._leaving.copy().values() for each in ids}
 
     # Proof.
 

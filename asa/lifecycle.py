@@ -75,12 +75,12 @@ class Standing:
     why: str = ""
 
 
-Phases = Callable[[str], Standing | None]
-"""What the data plane says of a reservation by its id; None: there is nothing of it to enforce, or the node only keeps
-the books."""
+Phases = Callable[[Reservation, int], Standing | None]
+"""What the data plane says of a reservation at an instant, UNIX s; None: there is nothing of it to enforce, or the node
+only keeps the books."""
 
 
-def not_enforced(identifier: str) -> Standing | None:
+def not_enforced(reservation: Reservation, now: int) -> Standing | None:
     """Of a node that only keeps the books."""
     return None
 
@@ -106,14 +106,14 @@ def state_of(reservation: Reservation, now: int, paused: bool = False, phases: P
             return State.ENDED
     cancelled = reservation.state is ReservationState.CANCELLED
     if cancelled or reservation.window.passed(now):
-        if not gone(phases(reservation.id)):
+        if not gone(phases(reservation, now)):
             return State.ENDING
         return State.CANCELLED if cancelled else State.ENDED
     if reservation.window.start > now:
         return State.PENDING
     if paused:
         return State.PAUSED
-    standing = phases(reservation.id)
+    standing = phases(reservation, now)
     return _BEGUN.get(standing.phase if standing is not None else None, State.INSTALLING)
 
 

@@ -15,17 +15,25 @@ from asa.views import Enforced, Page, ReservationView
 SCAN: Final = 4_096
 """Reservations looked at for one page, which bounds how long others wait."""
 
+Seen = Callable[[Reservation, int], Enforced | None]
+"""What is shown of the data plane, of a reservation now."""
+
+
+def not_seen(reservation: Reservation, now: int) -> Enforced | None:
+    """Of a node that only keeps the books."""
+    return None
+
 
 def view_of(
     reservation: Reservation,
     now: int,
     paused: bool = False,
     phases: Phases = not_enforced,
-    enforced: Callable[[str], Enforced | None] = lambda _: None,
+    enforced: Seen = not_seen,
 ) -> ReservationView:
-    """``enforced``: what is seen of the data plane, by the id."""
+    """One reservation, now."""
     state = state_of(reservation, now, paused, phases)
-    seen = enforced(reservation.id)
+    seen = enforced(reservation, now)
     window = reservation.window
     remaining: int | None = 0
     if state is State.HELD and reservation.until is not None:
@@ -111,7 +119,7 @@ def page(
     limit: int = 100,
     paused: bool = False,
     phases: Phases = not_enforced,
-    enforced: Callable[[str], Enforced | None] = lambda _: None,
+    enforced: Seen = not_seen,
 ) -> Page:
     """Reservations in order of id. SCAN of them are looked at: a page may be short, or empty, and still have a next."""
     found: list[ReservationView] = []

@@ -212,6 +212,7 @@ def status(agent: Agent) -> Status:
 
     pools, doubtful, reservations = agent.books.read(look)
     node = agent.node
+    enforced = agent.enforcement.picture
     return Status(
         node=party.me.name,
         instance=party.me.instance,
@@ -233,6 +234,8 @@ def status(agent: Agent) -> Status:
         params_serial=party.params().serial,
         paused=agent.paused,
         serves=[str(each) for each in agent.config.flows.serves],
+        back_end=enforced.back_end,
+        effect=enforced.obeyed(agent.paused),
     )
 
 

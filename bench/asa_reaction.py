@@ -68,7 +68,10 @@ def reaction(agent: Agent) -> float:
 
 
 TABLE = "add table netdev bench\nadd map netdev bench m { type ipv4_addr . inet_service : classid ; flags timeout ; }\n"
-QUEUE = "qdisc add dev {0} root handle a5a: htb\nclass add dev {0} parent a5a: classid a5a:1 htb rate 40gbit quantum 60000\n"
+QUEUE = (
+    "qdisc add dev {0} root handle a5a: htb\n"
+    "class add dev {0} parent a5a: classid a5a:1 htb rate 40gbit quantum 60000\n"
+)
 CLASS = "class add dev {0} parent a5a:1 classid a5a:10 htb rate 1mbit ceil 1mbit quantum 1600\n"
 ELEMENT = "add element netdev bench m { 192.0.2.1 . 443 timeout 60s : a5a:10 }\n"
 

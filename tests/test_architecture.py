@@ -73,7 +73,7 @@ ASA = [
     ["asa.answering", "asa.pairing"],
     # The shells.
     ["asa.books", "asa.clock", "asa.events", "asa.store", "asa.enforcement"],
-    ["asa.identity", "asa.policy", "asa.performer", "asa.problems", "asa.installation"],
+    ["asa.identity", "asa.policy", "asa.performer", "asa.problems", "asa.installation", "asa.predecessor"],
     ["asa.threads.duty"],
     ["asa.threads"],
     ["asa.oversight", "asa.manifest", "asa.whereabouts"],

@@ -24,6 +24,8 @@ def status(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
 
 def _status(view: EnforcementView) -> str:
     effect = "packets obey" if view.effect else "none: packets are left alone"
+    if view.trouble:
+        effect = "in doubt; what was in place goes on until it ends by itself"
     if not view.lines:
         effect = "none: no [[link]] is configured"
     parts = [

@@ -31,7 +31,7 @@ def _status(found: Status) -> str:
             ("GRASP", f"port {found.grasp_port} on {', '.join(found.interfaces) or 'no interface'}"),
             ("peers", str(found.peers)),
             ("serves", ", ".join(found.serves)),
-            ("enforcement", "paused: asa resume goes on with it" if found.paused else ""),
+            ("enforcement", _enforcement(found)),
             ("reservations", str(found.reservations)),
             ("in doubt", f"{found.transfers_in_doubt} transfers" if found.transfers_in_doubt else ""),
             ("policy", f"serial {found.params_serial}" if found.params_serial else "the defaults"),
@@ -41,6 +41,16 @@ def _status(found: Status) -> str:
     if found.health.problems:
         parts.append(_problems(found.health))
     return "\n\n".join(parts)
+
+
+def _enforcement(found: Status) -> str:
+    if found.paused:
+        return "paused: asa resume goes on with it"
+    if found.effect:
+        return f"{found.back_end}: packets obey"
+    if found.back_end == "record":
+        return "record: packets are left alone"
+    return f"{found.back_end}: it does not work as it shall" if found.back_end else ""
 
 
 def _problems(found: Health) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -31,9 +30,8 @@ from asa.config.values import (
     an_optional,
     as_read,
     interface_names,
-    shown,
+    unfit,
 )
-from asa.dataplane.plan import INTERFACE
 from asa.errors import BadConfig
 from asa.traffic import BUILT_IN, TrafficClass, TrafficClasses
 from objectives.fields import MAX_RATE
@@ -379,9 +377,8 @@ def links_together(
     """Interface, capacity and capacity_in of links an agent with a back end may have; None is what could not be read,
     or is not there."""
     for index, (interface, *capacities) in enumerate(links) if backend not in (None, RECORD) else ():
-        if interface is not None and not re.fullmatch(INTERFACE, interface):
-            allowed = f'letters, digits, _ . @ + or -, and no - at the start, or backend = "{RECORD}"'
-            problems.add(f"link[{index}].interface", f"is {shown(interface)}", allowed)
+        if interface is not None and (why := unfit(interface)) is not None:
+            problems.add(f"link[{index}].interface", why.wrong, f'{why.allowed}, or backend = "{RECORD}"')
         for key, capacity in zip(("capacity", "capacity_in"), capacities, strict=True):
             if capacity is not None and capacity < SLOWEST:
                 allowed = f'at least {SLOWEST} bit/s, or backend = "{RECORD}"'

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from pathlib import Path
 from typing import Any, Final
 
+from asa.dataplane.plan import INTERFACE
 from asa.errors import BadRequest
 from asa.flows import Endpoint, InvalidFlow
 from asa.quantities import parse_rate
@@ -18,6 +19,9 @@ SOCKET_PATH: Final = 107
 
 MAX_LISTED: Final = 64
 """Entries of :func:`a_list`."""
+
+_OWN_DEVICE: Final = "asa[-+]"
+"""How the names begin of devices that back ends make: they come and go, and what is ours on them is swept."""
 
 _PREFIX: Final = 'a prefix such as "10.2.0.0/16" or "fd00:2::/32"; "0.0.0.0/0" and "::/0" are everything'
 
@@ -169,6 +173,15 @@ def an_interface_name(value: Any) -> str:
     if not _names_interface(value):
         raise Wrong(f"is {shown(value)}", "the name of an interface, 1..15 characters")
     return str(value)
+
+
+def unfit(interface: str) -> Wrong | None:
+    """Why no back end can have an interface of that name; None if one can."""
+    if not re.fullmatch(INTERFACE, interface):
+        return Wrong(f"is {shown(interface)}", "letters, digits, _ . @ + or -, and no - at the start")
+    if re.match(_OWN_DEVICE, interface):
+        return Wrong(f"is {interface}, as a device the agent makes", "no name that begins with asa- or asa+")
+    return None
 
 
 def interface_names(value: Any) -> tuple[str, ...]:

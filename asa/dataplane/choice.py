@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -15,33 +16,33 @@ AUTO: Final = ("tc-nft", "tc-u32")
 # Each is loaded when it is chosen, for most nodes have one, and what it needs.
 
 
-def _record(section: EnforcementSection) -> Backend:
+def _record(section: EnforcementSection, now: Callable[[], float]) -> Backend:
     from asa.dataplane.record import Record
 
     return Record()
 
 
-def _tc_nft(section: EnforcementSection) -> Backend:
+def _tc_nft(section: EnforcementSection, now: Callable[[], float]) -> Backend:
     from asa.dataplane.nft.classifier import Nftables
     from asa.dataplane.tc.control import TrafficControl
 
-    return TrafficControl(Nftables(), section.take_over)
+    return TrafficControl(Nftables(now), section.take_over, now)
 
 
-def _tc_u32(section: EnforcementSection) -> Backend:
+def _tc_u32(section: EnforcementSection, now: Callable[[], float]) -> Backend:
     from asa.dataplane.tc.control import TrafficControl
     from asa.dataplane.u32.classifier import U32
 
     return TrafficControl(U32(), section.take_over)
 
 
-def _openvswitch(section: EnforcementSection) -> Backend:
+def _openvswitch(section: EnforcementSection, now: Callable[[], float]) -> Backend:
     from asa.dataplane.openvswitch import OpenVSwitch
 
-    return OpenVSwitch(section.ovsdb, section.take_over)
+    return OpenVSwitch(section.ovsdb, section.take_over, now=now)
 
 
-_MADE: Final[Mapping[str, Callable[[EnforcementSection], Backend]]] = {
+_MADE: Final[Mapping[str, Callable[[EnforcementSection, Callable[[], float]], Backend]]] = {
     "record": _record,
     "tc-nft": _tc_nft,
     "tc-u32": _tc_u32,
@@ -49,18 +50,19 @@ _MADE: Final[Mapping[str, Callable[[EnforcementSection], Backend]]] = {
 }
 
 
-def backend_for(section: EnforcementSection, lines: Sequence[Line]) -> Backend:
-    """Not probed yet, unless ``auto`` had to find out. Raises Unfit, with what each lacks, if none can do it here, and
+def backend_for(section: EnforcementSection, lines: Sequence[Line], now: Callable[[], float] = time.time) -> Backend:
+    """Not probed yet, unless ``auto`` had to find out. ``now``: UNIX s, of the clock that says when entries expire; a
+    deputy, and the warden of u32, have the system's. Raises Unfit, with what each lacks, if none can do it here, and
     EnforcementFailed."""
     if section.deputy is not None and section.backend != "record":
         from asa.dataplane.deputy.remote import Remote
 
         return Remote(section.deputy)
     if section.backend != "auto":
-        return _MADE[section.backend](section)
+        return _MADE[section.backend](section, now)
     lacking = []
     for name in AUTO:
-        found = _MADE[name](section)
+        found = _MADE[name](section, now)
         try:
             found.probe(lines)
         except Unfit as error:

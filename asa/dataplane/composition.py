@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -12,8 +13,14 @@ from asa.dataplane.plan import Action, Entry, Key, Line, Plan, Share
 from asa.errors import BadRequest
 from asa.quantities import exact_rate
 
-_Seat = tuple[int, str, int]
-"""Turn, owner, and which of its entries: who comes first."""
+MOST_NAMED: Final = 4
+"""Reservations that are named where it is told why another waits."""
+
+_Seat = tuple[bool, int, str, int]
+"""Whether the window is still to begin, turn, owner, and which of its entries: who comes first."""
+
+_Rank = tuple[bool, int, int, str, int]
+"""Of the first seat, with the number of matches before the turn: who owns a place."""
 
 _Place = tuple[Action, Match]
 """One match of a line, for each action that packets can get beside the others."""
@@ -28,10 +35,15 @@ class Composition:
     """Entries of owners - reservations - that come and go; what a change costs does not grow with the others, as long
     as every line has room for all.
 
-    Entries whose packets are partly the same on a line are one, with their shares together: of guarantees, of
-    passthroughs, of both (the share of the one; and no marking, as the other says), of steerings the same way and of
-    mirrors to the same place. What a line has no room for waits, and so does what contradicts what came before. Who
-    has the lower ``turn`` comes first, then who has the lower name.
+    Entries of exactly the same packets of a line are one, with their shares together: of guarantees, of passthroughs,
+    of both (the share of the one; and no marking, as the other says), of steerings the same way and of mirrors to the
+    same place. While one of them has begun those that have not wait; if none has, those of the earliest turn are in.
+
+    Of packets that are partly the same each match has one owner: who has begun, then who asks for fewer matches, then
+    who has the lower ``turn``, then the lower name. The others have the rest of theirs, with all of their share; who
+    has none left waits. So does what a line has no room for - who has begun comes first, then who has the lower turn -
+    and what contradicts one before it with the same packets, in its marking or where packets go. Who waits for room or
+    because of a contradiction owns nothing.
     """
 
     def __init__(self, lines: Iterable[Line]) -> None:
@@ -44,13 +56,14 @@ class Composition:
         self._seats: dict[str, list[tuple[_Board, _Seat]]] = {}
         self._plan: Plan | None = None
 
-    def put(self, owner: str, entries: Iterable[Entry], turn: int = 0) -> None:
-        """In place of what the owner had. Raises BadRequest for an entry that is on no line."""
+    def put(self, owner: str, entries: Iterable[Entry], turn: int = 0, begun: bool = True) -> None:
+        """In place of what the owner had. ``begun``: its window has. Raises BadRequest for an entry that is on no
+        line."""
         added = []
         for index, entry in enumerate(entries):
             if entry.line not in self._boards:
                 raise BadRequest(f"an entry of {entry.ids} on {entry.line}, which is no line")
-            added.append((self._boards[entry.line], (turn, owner, index), entry))
+            added.append((self._boards[entry.line], (not begun, turn, owner, index), entry))
         self.remove(owner)
         for board, seat, entry in added:
             board.add(seat, entry)
@@ -65,7 +78,7 @@ class Composition:
             self._plan = None
 
     def plan(self) -> Plan:
-        """Of everything there is room for; the same object as long as nothing changes."""
+        """Of everything that does not wait; the same object as long as nothing changes."""
         if self._plan is None:
             for board in self._boards.values():
                 board.settle()
@@ -73,7 +86,7 @@ class Composition:
         return self._plan
 
     def waiting(self) -> Mapping[str, str]:
-        """The ids of which not everything is in the plan, and why."""
+        """The ids with an entry that is not in the plan, and why."""
         self.plan()
         found: dict[str, str] = {}
         for board in self._boards.values():
@@ -83,12 +96,29 @@ class Composition:
 
 
 def compose(lines: Iterable[Line], wanted: Iterable[Entry]) -> tuple[Plan, Mapping[str, str]]:
-    """The plan, and the ids of which not everything is in it, and why; of two of ``wanted`` the first comes first.
-    Raises BadRequest as :class:`Composition` does."""
+    """The plan, and the ids with an entry that is not in it, and why; all have begun, and of two of ``wanted`` the
+    first comes first. Raises BadRequest as :class:`Composition` does."""
     composition = Composition(lines)
     for turn, entry in enumerate(wanted):
         composition.put(str(turn), (entry,), turn)
     return composition.plan(), composition.waiting()
+
+
+class _Group:
+    """The seats with exactly the same packets of a line, in order, and what became of them."""
+
+    __slots__ = ("beside", "key", "matches", "members", "rank", "seats")
+
+    def __init__(self, beside: Action, matches: frozenset[Match]) -> None:
+        self.beside: Final = beside
+        self.matches: Final = matches
+        self.seats: list[_Seat] = []
+        self.members: list[_Seat] = []
+        """Who would be in the plan if the group has a match left."""
+        self.rank: _Rank | None = None
+        """None without members."""
+        self.key: Key | None = None
+        """Of its entry in the plan."""
 
 
 class _Board:
@@ -98,112 +128,175 @@ class _Board:
         self._line = line
         self._merged = merged
         self._wanted: dict[_Seat, Entry] = {}
-        self._order: list[_Seat] = []
-        self._guarantees = 0
-        self._at: dict[_Place, set[_Seat]] = {}
-        self._keys: dict[_Seat, Key] = {}
+        self._groups: dict[tuple[Action, frozenset[Match]], _Group] = {}
+        self._at: dict[_Place, list[tuple[_Rank, _Group]]] = {}
+        """The groups with members that want a place, its owner first."""
+        self._wanting: dict[_Place, int] = {}
+        """How many groups want it, with members or without."""
+        self._changed: dict[_Group, None] = {}
+        self._taken = 0
+        self._taking: dict[_Seat, int] = {}
+        """Guarantees in the plan, bit/s; together they are ``_taken``."""
         self._over: dict[_Seat, str] = {}
-        self._against: dict[_Seat, str] = {}
-        self._changed: set[_Place] = set()
+        self._behind: dict[_Seat, str] = {}
+        """Who waits for others with the same packets."""
+        self._covered: dict[_Group, None] = {}
+        """Who has members and no match left."""
 
     def add(self, seat: _Seat, entry: Entry) -> None:
         self._wanted[seat] = entry
-        insort(self._order, seat)
-        self._guarantees += _guarantee(entry)
-        for place in _places(entry):
-            self._at.setdefault(place, set()).add(seat)
-            self._changed.add(place)
+        group = self._group(entry)
+        insort(group.seats, seat)
+        self._changed[group] = None
 
     def remove(self, seat: _Seat) -> None:
-        entry = self._wanted.pop(seat)
-        del self._order[bisect_left(self._order, seat)]
-        self._guarantees -= _guarantee(entry)
-        for place in _places(entry):
-            self._at[place].discard(seat)
-            if not self._at[place]:
-                del self._at[place]
-            self._changed.add(place)
+        group = self._group(self._wanted.pop(seat))
+        del group.seats[bisect_left(group.seats, seat)]
+        self._changed[group] = None
         self._over.pop(seat, None)
-        self._forget(seat)
+        self._behind.pop(seat, None)
+
+    def _group(self, entry: Entry) -> _Group:
+        beside = _BESIDE[entry.action]
+        found = self._groups.get((beside, entry.matches))
+        if found is None:
+            found = self._groups[beside, entry.matches] = _Group(beside, entry.matches)
+            for match in entry.matches:
+                self._wanting[beside, match] = self._wanting.get((beside, match), 0) + 1
+        return found
 
     def waiting(self) -> Iterable[tuple[str, str]]:
-        for seat, why in sorted((self._over | self._against).items()):
+        covered = {seat: why for group in self._covered for why in [self._owners(group)] for seat in group.members}
+        for seat, why in sorted((self._over | self._behind | covered).items()):
             for identifier in self._wanted[seat].ids:
                 yield identifier, why
 
     def settle(self) -> None:
-        self._admit()
-        together = self._components()
-        for seats in together:
-            for seat in seats:
-                self._forget(seat)
-        for seats in together:
-            self._merge(seats)
+        if not self._changed:
+            return
+        # What there is shall not depend on what there was, so everybody may ask for room again.
+        again = {seat: self._group(self._wanted[seat]) for seat in self._over}
+        self._over.clear()
+        alone = {seat for seat, group in again.items() if group not in self._changed and self._is_alone(group)}
+        self._changed |= {group: None for seat, group in again.items() if seat not in alone}
+        self._arrange()
+        self._refuse(alone)
+        while self._changed:
+            # Who had to leave may have owned packets of others, who ask for room in turn.
+            self._arrange()
+            self._refuse()
+
+    def _is_alone(self, group: _Group) -> bool:
+        """Whether it is all the same to others what becomes of it, but for room."""
+        return len(group.seats) == 1 and all(self._wanting[group.beside, match] == 1 for match in group.matches)
+
+    def _refuse(self, alone: Iterable[_Seat] = ()) -> None:
+        """Who is to leave for want of room; ``alone`` are no members yet, and come in if there is room for them."""
+        asking = {seat: _guarantee(self._wanted[seat]) for seat in alone}
+        left = self._line.guaranteeable
+        if self._taken + sum(asking.values()) <= left:
+            self._changed |= {self._group(self._wanted[seat]): None for seat in asking}
+            return
+        for seat, guarantee in sorted((self._taking | asking).items()):
+            if guarantee > left:
+                needed = f"{exact_rate(guarantee)} is to be guaranteed"
+                self._over[seat] = f"{self._line.name} has {exact_rate(left)} left to guarantee, and {needed}"
+            else:
+                left -= guarantee
+            if (seat in self._over) != (seat in asking):
+                self._changed[self._group(self._wanted[seat])] = None
+
+    def _arrange(self) -> None:
+        affected = self._changed.copy()
+        for group in self._changed:
+            self._withdraw(group)
+            before = group.rank
+            self._elect(group)
+            if group.rank != before:
+                affected |= dict.fromkeys(self._move(group, before))
+            if not group.seats:
+                self._drop(group)
         self._changed.clear()
+        # An entry may be of the packets another was of.
+        for group in affected:
+            self._withdraw(group)
+        for group in affected:
+            self._enter(group)
 
-    def _admit(self) -> None:
-        """Who has to wait for room; those of whom that changed get a new place in the plan, or lose theirs."""
-        over: dict[_Seat, str] = {}
-        if self._guarantees > self._line.guaranteeable:
-            left = self._line.guaranteeable
-            for seat in self._order:
-                guarantee = _guarantee(self._wanted[seat])
-                if guarantee > left:
-                    needed = f"{exact_rate(guarantee)} is to be guaranteed"
-                    over[seat] = f"{self._line.name} has {exact_rate(left)} left to guarantee, and {needed}"
-                else:
-                    left -= guarantee
-        for seat in over.keys() ^ self._over.keys():
-            self._changed.update(_places(self._wanted[seat]))
-        self._over = over
+    def _drop(self, group: _Group) -> None:
+        del self._groups[group.beside, group.matches]
+        for match in group.matches:
+            place = group.beside, match
+            self._wanting[place] -= 1
+            if not self._wanting[place]:
+                del self._wanting[place]
 
-    def _components(self) -> list[list[_Seat]]:
-        """Those at a changed place, each with all that have a place in common, also through others; all in order."""
-        found: list[list[_Seat]] = []
-        seen: set[_Seat] = set()
-        for changed in self._changed:
-            seats: list[_Seat] = []
-            ahead = [changed]
-            while ahead:
-                for seat in self._at.get(ahead.pop(), ()):
-                    if seat not in seen:
-                        seen.add(seat)
-                        seats.append(seat)
-                        ahead += _places(self._wanted[seat])
-            if seats:
-                found.append(sorted(seats))
-        return sorted(found)
-
-    def _merge(self, seats: Sequence[_Seat]) -> None:
-        groups: list[list[_Seat]] = []
-        for seat in seats:
-            if seat in self._over:
+    def _elect(self, group: _Group) -> None:
+        """Who of the group is in."""
+        group.members, group.rank = [], None
+        leading: Entry | None = None
+        for seat in group.seats:
+            entry, first = self._wanted[seat], group.seats[0]
+            self._behind.pop(seat, None)
+            if seat[0] and seat[:2] != first[:2]:
+                when = "begins earlier" if first[0] else "has begun"
+                self._behind[seat] = f"its packets are those of {self._wanted[first].ids[0]}, which {when}"
+            elif seat in self._over:
                 continue
-            places = set(_places(self._wanted[seat]))
-            near = [each for each in groups if any(not places.isdisjoint(self._places_of(one)) for one in each)]
-            other = next((each for group in near for each in group if self._contradicts(seat, each)), None)
-            if other is not None:
-                self._against[seat] = _contradiction(self._wanted[other])
-                continue
-            groups = [each for each in groups if each not in near] + [[one for each in near for one in each] + [seat]]
-        for group in groups:
-            entry = self._one(sorted(group))
-            self._merged[entry.key] = entry
-            for seat in group:
-                self._keys[seat] = entry.key
+            elif leading is not None and _contradict(entry, leading):
+                self._behind[seat] = _contradiction(leading)
+            else:
+                group.members.append(seat)
+                if leading is None and entry.action is not Action.KEEP:
+                    leading = entry
+        if group.members:
+            later, turn, owner, index = group.members[0]
+            group.rank = (later, len(group.matches), turn, owner, index)
 
-    def _places_of(self, seat: _Seat) -> Sequence[_Place]:
-        return _places(self._wanted[seat])
+    def _move(self, group: _Group, before: _Rank | None) -> Iterable[_Group]:
+        """Those who owned a place before, or own it now."""
+        for match in group.matches:
+            queue = self._at.setdefault((group.beside, match), [])
+            if queue:
+                yield queue[0][1]
+            if before is not None:
+                del queue[bisect_left(queue, before, key=_rank)]
+            if group.rank is not None:
+                insort(queue, (group.rank, group), key=_rank)
+            if queue:
+                yield queue[0][1]
+            else:
+                del self._at[group.beside, match]
 
-    def _contradicts(self, seat: _Seat, other: _Seat) -> bool:
-        one, two = self._wanted[seat], self._wanted[other]
-        return (one.through, one.output) != (two.through, two.output)
+    def _withdraw(self, group: _Group) -> None:
+        self._covered.pop(group, None)
+        if group.key is not None:
+            del self._merged[group.key]
+            group.key = None
+            for seat in group.members:
+                self._taken -= self._taking.pop(seat, 0)
 
-    def _one(self, seats: Sequence[_Seat]) -> Entry:
-        entries = [self._wanted[each] for each in seats]
-        if len(entries) == 1:
-            return entries[0]
+    def _enter(self, group: _Group) -> None:
+        if not group.members:
+            return
+        left = [match for match in group.matches if self._at[group.beside, match][0][1] is group]
+        if not left:
+            self._covered[group] = None
+            return
+        entries = [self._wanted[each] for each in group.members]
+        for seat, each in zip(group.members, entries, strict=True):
+            if guarantee := _guarantee(each):
+                self._taking[seat] = guarantee
+                self._taken += guarantee
+        matches = group.matches if len(left) == len(group.matches) else frozenset(left)
+        entry = self._one(entries, matches)
+        self._merged[entry.key] = entry
+        group.key = entry.key
+
+    def _one(self, entries: list[Entry], matches: frozenset[Match]) -> Entry:
         first, shares = entries[0], [each.share for each in entries if each.share is not None]
+        if len(entries) == 1:
+            return first if len(matches) == len(first.matches) else replace(first, matches=matches)
         share = None
         if shares:
             ceiling = min(sum(each.ceiling for each in shares), self._line.rate)
@@ -213,7 +306,7 @@ class _Board:
         return Entry(
             first.line,
             Action.GUARANTEE if shares else first.action,
-            frozenset(match for each in entries for match in each.matches),
+            matches,
             tuple(sorted({identifier for each in entries for identifier in each.ids})),
             max(each.expires for each in entries),
             share,
@@ -222,23 +315,41 @@ class _Board:
             first.output,
         )
 
-    def _forget(self, seat: _Seat) -> None:
-        self._against.pop(seat, None)
-        if (key := self._keys.pop(seat, None)) is not None:
-            self._merged.pop(key, None)
+    def _owners(self, group: _Group) -> str:
+        """Why the group has no match left."""
+        ranks = dict(sorted((self._at[group.beside, match][0] for match in group.matches), key=_rank))
+        seats = [seat for owner in ranks.values() for seat in owner.members]
+        ids = list(dict.fromkeys(identifier for seat in seats for identifier in self._wanted[seat].ids))
+        named = ", ".join(ids[:MOST_NAMED]) + (f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else "")
+        begun = group.members[0][0] and not any(each[0] for each in ranks)
+        if begun:
+            why = "has begun" if len(ids) == 1 else "have begun"
+        elif all(each[1] < len(group.matches) for each in ranks):
+            why = "are more particular"
+        else:
+            why = "come first"
+        return f"all its packets are those of {named}, which {why}"
 
 
 def _guarantee(entry: Entry) -> int:
     return 0 if entry.share is None else entry.share.guarantee
 
 
-def _places(entry: Entry) -> list[_Place]:
-    beside = _BESIDE[entry.action]
-    return [(beside, match) for match in entry.matches]
+def _rank(queued: tuple[_Rank, _Group]) -> _Rank:
+    return queued[0]
+
+
+def _contradict(one: Entry, other: Entry) -> bool:
+    if Action.KEEP in (one.action, other.action):
+        return False
+    return (one.through, one.output, one.dscp) != (other.through, other.output, other.dscp)
 
 
 def _contradiction(other: Entry) -> str:
     if other.action is Action.STEER:
         way = ", ".join(other.through)
         return f"packets of it go through {way[:100]} already, for {other.ids[0]}"
-    return f"copies of packets of it go to {other.output[:100]} already, for {other.ids[0]}"
+    if other.action is Action.MIRROR:
+        return f"copies of packets of it go to {other.output[:100]} already, for {other.ids[0]}"
+    marked = "are not marked" if other.dscp is None else f"are marked with DSCP {other.dscp}"
+    return f"its packets are those of {other.ids[0]}, which {marked}"

@@ -178,7 +178,7 @@ def _found_words(found: Found, now: float) -> str:
 
 
 def _packets(matches: frozenset[Match]) -> str:
-    """The first of them; they differ in IP version and protocol only, or are of reservations of the same packets."""
+    """The first of them; they differ in IP version and protocol only."""
     texts = sorted(map(_match_words, matches))
     return texts[0] if len(texts) == 1 else f"{texts[0]} and {len(texts) - 1} more"
 

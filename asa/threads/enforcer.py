@@ -3,9 +3,11 @@ its agents negotiate resources, and somebody else configures them)."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from random import Random
 from typing import Final
 
@@ -22,6 +24,7 @@ from asa.flows import Place
 from asa.installation import Abandoned, Installation
 from asa.ledger import Ledger
 from asa.lifecycle import Phase, Standing
+from asa.predecessor import Predecessor
 from asa.records import Reservation, ReservationState
 from asa.threads.duty import Duty
 from asa.threads.listener import Listener
@@ -34,10 +37,14 @@ MOST_DUE: Final = 4_000
 """Reservations whose instant has come, looked at in one turn."""
 
 ECHO_S: Final = 0.3
-"""What is heard of the kernel so soon after changes of our own is taken for them."""
+"""What is heard of the kernel during changes of our own, and so soon after them, is most likely they. As it may be
+somebody else's, everything is read once, so much later."""
 
 NEWS_S: Final = 1.0
-"""Between two times that everything is read because something was heard."""
+"""Between two times that everything is read because something was heard, at the least."""
+
+REST: Final = 10
+"""Nor is it read more often than leaves so many times what a reading takes for other work."""
 
 FIRST_S: Final = 1.0
 LONGEST_S: Final = 60.0
@@ -53,7 +60,8 @@ EVERYTHING: Final = Abilities(frozenset({"out", "in"}), frozenset(Action))
 
 
 class Enforcer(Duty):
-    """``lines``: what there is to shape; ``local``: whether a place is behind this agent; ``wall``: UNIX s, exactly.
+    """``lines``: what there is to shape; none, if only what was there before is to be cleared. ``local``: whether
+    a place is behind this agent; ``wall``: UNIX s, exactly.
 
     A turn looks at what has changed and at what is due, and at nothing else; it costs the reservations that are near.
     ``choose`` finds the back end; it is asked again, ever more rarely, until one works.
@@ -94,7 +102,10 @@ class Enforcer(Duty):
         self._choose = choose
         self._installation: Installation | None = None
         self._listener: Listener | None = None
-        self._heard: float | None = None
+        self._predecessor = Predecessor(books, section, lambda *given: self._choose(*given), events)
+        self._unread: int | None = clock()
+        self._read = 0
+        self._leaving: dict[str, Standing] = {}
         self._clearing = threading.Event()
         self._cleared = threading.Event()
         self._left = ""
@@ -105,14 +116,17 @@ class Enforcer(Duty):
         self._desired = self._fresh(EVERYTHING)
         self._delay = FIRST_S
         self._open_at = self._reconcile_at = self._sample_at = 0.0
-        self._own_until = self._read_at = 0.0
+        self._own_until = self._read_next = 0.0
+        self._heard: float | None = None
+        self._echo: float | None = None
+        self._looked: int | None = None
         self._why = "it has not begun"
 
     def start(self) -> None:
         # A thread that hangs may come back: it finds its back end abandoned, and this one has its own.
         if self._installation is not None:
             self._installation.abandoned = True
-            self._installation = None
+            self._lose(self._installation)
         self._begin()
         self._enforcement.again()
         super().start()
@@ -128,7 +142,9 @@ class Enforcer(Duty):
         now = time.monotonic()
         if now > self._own_until + ECHO_S:
             self._heard = now
-            self.wake()
+        elif self._echo is None:
+            self._echo = now + ECHO_S
+        self.wake()
 
     def clear(self, timeout_s: float = CLEAR_S) -> None:
         """Remove everything, and put nothing in place any more. Raises NotCleared."""
@@ -146,22 +162,35 @@ class Enforcer(Duty):
     def turn(self) -> float | None:
         if self._clearing.is_set():
             return self._clear()
+        if not self._lines:
+            return self._tidy()
         now = self._clock()
         self._look(now)
+        # Once for all of a turn: what is in place and what is said of it are of the same answer.
+        paused = self._paused()
         if self._installation is None and time.monotonic() >= self._open_at:
-            self._open(now)
+            self._open(now, paused)
         if self._installation is not None:
-            self._enforce(self._installation, now)
+            self._enforce(self._installation, now, paused)
         else:
-            self._publish_without(now)
+            self._publish_without(now, paused)
         return self._pause()
+
+    def _tidy(self) -> float | None:
+        """There is nothing to enforce any more, and there was."""
+        try:
+            self._predecessor.clear("")
+        except (EnforcementFailed, Unfit) as error:
+            self._not_open(error)
+            return max(0.001, self._open_at - time.monotonic())
+        self._problem("data-plane", None)
+        return LONGEST_S
 
     def _clear(self) -> float | None:
         if self._cleared.is_set():
             return None
         try:
-            backend = self._installation.backend if self._installation is not None else self._opened()[0]
-            backend.clear()
+            self._clear_all()
             self._left = ""
         except (EnforcementFailed, Unfit) as error:
             self._left = error.message
@@ -169,6 +198,14 @@ class Enforcer(Duty):
         self._enforcement.publish(Picture(lines=self._lines))
         self._cleared.set()
         return None
+
+    def _clear_all(self) -> None:
+        name = ""
+        if self._lines:
+            backend = self._installation.backend if self._installation is not None else self._opened()[0]
+            backend.clear()
+            name = backend.name
+        self._predecessor.clear(name)
 
     # What there shall be.
 
@@ -183,8 +220,11 @@ class Enforcer(Duty):
             self._look_at(self._booked(), now)
         elif taken.booked:
             self._look_at(list(taken.booked), now)
-        if due := self._desired.agenda.due(now, MOST_DUE):
+        agenda = self._desired.agenda
+        if due := agenda.due(now, MOST_DUE):
             self._look_at(due, now)
+        at = agenda.next()
+        self._looked = (now if at is None else min(now, at - 1)) + self._section.lead_s
 
     def _look_at(self, ids: list[str], now: int) -> None:
         for index in range(0, len(ids), MOST):
@@ -217,7 +257,7 @@ class Enforcer(Duty):
             backend.close()
             raise
 
-    def _open(self, now: int) -> None:
+    def _open(self, now: int, paused: bool) -> None:
         generation = self._generation
         try:
             backend, able = self._opened()
@@ -230,7 +270,8 @@ class Enforcer(Duty):
             self._desired = self._fresh(able)
             self._look_at(self._booked(), now)
         try:
-            installation.adopt(self._desired.plan(self._paused()), now)
+            self._predecessor.clear(backend.name)
+            installation.adopt(self._desired.plan(paused), now)
         except (EnforcementFailed, Unfit) as error:
             backend.close()
             self._not_open(error)
@@ -239,6 +280,8 @@ class Enforcer(Duty):
             backend.close()
             raise Abandoned("a back end was found too late: there is another")
         self._installation = installation
+        if effect:
+            self._predecessor.succeeded(backend.name)
         self._delay = FIRST_S
         self._problem("data-plane", None)
         self._reconcile_at = time.monotonic() + self._section.reconcile_s
@@ -258,39 +301,69 @@ class Enforcer(Duty):
         self._problem("data-plane", f"{error.message}{f' ({error.hint})' if error.hint else ''}")
         self._why = error.message
 
-    def _publish_without(self, now: int) -> None:
-        plan = self._desired.plan(self._paused())
-        hindered = self._desired.hindered(now, self._paused())
+    def _publish_without(self, now: int, paused: bool) -> None:
+        plan = self._desired.plan(paused)
+        hindered = self._desired.hindered(now, paused)
         ids = {each for entry in plan.entries.values() for each in entry.ids} | hindered.keys()
-        standings = dict.fromkeys(ids, Standing(Phase.FAILED, self._why))
-        self._enforcement.publish(Picture(trouble=self._why, lines=self._lines, standings=standings))
+        # While the node is paused nothing is tried, so nothing has failed.
+        phase = Phase.INSTALLING if paused else Phase.FAILED
+        self._publish(
+            Picture(trouble=self._why, lines=self._lines, standings=dict.fromkeys(ids, Standing(phase, self._why)))
+        )
+
+    def _publish(self, picture: Picture) -> None:
+        standings = {**self._leaving, **picture.standings} if self._leaving else picture.standings
+        self._enforcement.publish(
+            replace(picture, standings=standings, unread=self._unread, read=self._read, looked=self._looked)
+        )
 
     def _close(self) -> None:
         if self._installation is not None:
             self._installation.backend.close()
-            self._installation = None
+            self._lose(self._installation)
 
-    def _enforce(self, installation: Installation, now: int) -> None:
+    def _lose(self, installation: Installation) -> None:
+        """What it knew is all that is known until everything was read again."""
+        now = self._clock()
+        if self._unread is None:
+            self._read = now
+        self._unread = now
+        self._leaving |= dict.fromkeys(installation.leaving(), Standing(Phase.REMOVING))
+        self._installation = None
+
+    def _enforce(self, installation: Installation, now: int, paused: bool) -> None:
         ticks = time.monotonic()
-        plan = self._desired.plan(self._paused())
-        news = self._heard is not None and ticks >= self._read_at + NEWS_S
-        if ticks >= self._reconcile_at or news:
-            self._heard = None
-            self._read_at = ticks
-            installation.reconcile(plan, now, ticks)
-            self._reconcile_at = time.monotonic() + self._section.reconcile_s
-            self._own_until = time.monotonic()
-        elif installation.settle(plan, now, ticks):
-            self._own_until = time.monotonic()
+        plan = self._desired.plan(paused)
+        before, self._own_until = self._own_until, math.inf
+        changed = True
+        try:
+            if ticks >= self._reconcile_at or ticks >= self._news_at():
+                self._heard = self._echo = None
+                changed = installation.reconcile(plan, now, ticks)
+                ended = time.monotonic()
+                self._reconcile_at = ended + self._section.reconcile_s
+                self._read_next = ended + (NEWS_S if changed else max(NEWS_S, REST * (ended - ticks)))
+            else:
+                changed = installation.settle(plan, now, ticks)
+        finally:
+            self._own_until = time.monotonic() if changed else before
         if installation.lost >= LOST:
             self._why = f"the back end {installation.backend.name} could not be read {LOST} times in a row"
             self._close()
-            self._publish_without(now)
+            self._publish_without(now, paused)
             return
+        if installation.tidy:
+            self._unread = None
+            self._leaving = {}
         if ticks >= self._sample_at:
             installation.sample(now, ticks)
             self._sample_at = ticks + self._section.sample_s
-        self._enforcement.publish(installation.picture(self._desired.hindered(now, self._paused())))
+        self._publish(installation.picture(self._desired.hindered(now, paused)))
+
+    def _news_at(self) -> float:
+        """When everything is read because something was heard, by the monotonic clock."""
+        heard = 0.0 if self._heard is not None else self._echo
+        return math.inf if heard is None else max(heard, self._read_next)
 
     def _pause(self) -> float:
         """Until whatever is next."""
@@ -304,8 +377,7 @@ class Enforcer(Duty):
             waits += [self._reconcile_at - ticks, self._sample_at - ticks]
             if (again := self._installation.again()) is not None:
                 waits.append(again - ticks)
-            if self._heard is not None:
-                waits.append(self._read_at + NEWS_S - ticks)
+            waits.append(self._news_at() - ticks)
         return max(0.001, min(waits))
 
 

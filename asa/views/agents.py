@@ -167,6 +167,10 @@ class Status:
     """Whether enforcement on this node is."""
     serves: list[str] = field(default_factory=list)
     """Prefixes whose hosts reserve here."""
+    back_end: str = ""
+    """What makes packets obey: record, tc-nft, tc-u32 or openvswitch; empty while none works, and without a link."""
+    effect: bool = False
+    """Whether packets obey: not with a record, not while none works, and not while paused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,9 +85,9 @@ class ShapedLine:
     floor: int
     """bit/s of that which are for packets nobody reserved for."""
     guaranteed: int
-    """bit/s guaranteed to reservations now."""
+    """bit/s guaranteed to reservations, as read back."""
     entries: int
-    """Groups of packets that are told apart now."""
+    """Groups of packets that are told apart, as read back."""
     trouble: str
     """Why it is not shaped as it shall be; empty if it is."""
 
@@ -115,7 +115,8 @@ class EnforcementView:
     back_end: str
     """record, tc-nft, tc-u32 or openvswitch; empty while none works, and where there is no link."""
     effect: bool
-    """Whether packets are treated as it says: not by a record, not while none works, and not while paused."""
+    """Whether packets are treated as it says: not by a record, not while paused. With a trouble it is in doubt: what
+    was in place goes on until it ends by itself."""
     paused: bool
     trouble: str
     """Why the back end does not work; empty if it does."""

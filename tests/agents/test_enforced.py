@@ -114,3 +114,20 @@ def test_an_upgrade_interrupts_nothing_and_a_removal_leaves_nothing(node):
     assert "a5a:" not in qdiscs(node)
     assert "asa" not in node.host.run(["nft", "list", "ruleset"]).stdout
     assert "asa-eth0" not in node.host.run(["ip", "link"]).stdout
+
+
+def test_without_its_links_it_leaves_nothing_of_what_they_had(node):
+    identifier = node.reserve("wan", 10 * M, source="fd00::1", destination="fd00::2", traffic="voice")["id"]
+    eventually(lambda: shows(node, identifier)["state"] == "active")
+    status = node.get("status")
+    assert (status["back_end"], status["effect"]) == ("tc-nft", True)
+    node.kill()
+    assert "a5a:" in qdiscs(node)
+    node.config.write_text(node.config.read_text().replace(MORE, ""))
+    node.start()
+    assert shows(node, identifier)["state"] == "active"
+    eventually(lambda: "a5a:" not in qdiscs(node))
+    eventually(lambda: node.events("enforcement-cleared"))
+    assert "asa" not in node.host.run(["nft", "list", "tables"]).stdout
+    status = node.get("status")
+    assert (status["back_end"], status["effect"]) == ("", False)

@@ -195,13 +195,29 @@ def test_a_link_that_cannot_be_shaped_is_told_unless_packets_are_left_alone() ->
         [[link]]
         interface = "x y"
         capacity = 1
+        [[link]]
+        interface = "asa-eth0"
+        capacity = "1kbit"
+        [[link]]
+        interface = "asa+probe"
+        capacity = "1kbit"
+        [[link]]
+        interface = "asa~u32"
+        capacity = "1kbit"
+        [[link]]
+        interface = "asa0"
+        capacity = "1kbit"
         """
+    ours = 'no name that begins with asa- or asa+, or backend = "record"'
     expected = {
         "link[0].capacity": ("is 999", SLOW),
         "link[1].interface": ("is 'a;b'", LETTERS),
         "link[1].capacity_in": ("is 7", SLOW),
         "link[3].interface": ("is 'x y'", "the name of an interface, 1..15 characters"),
         "link[3].capacity": ("is 1", SLOW),
+        "link[4].interface": ("is asa-eth0, as a device the agent makes", ours),
+        "link[5].interface": ("is asa+probe, as a device the agent makes", ours),
+        "link[6].interface": ("is 'asa~u32'", LETTERS),
     }
     for backend in ("auto", "tc-nft", "tc-u32", "openvswitch"):
         assert problems(f'{AGENT}{links}[enforcement]\nbackend = "{backend}"\n') == expected

@@ -35,7 +35,7 @@ def a_reservation(state: ReservationState, start: int, end: int | None, until: i
 
 def seen(reservation: Reservation | None, now: int, paused: bool = False, phase: Phase | None = None) -> State | None:
     standing = Standing(phase) if phase is not None else None
-    return state_of(reservation, now, paused, lambda identifier: standing) if reservation is not None else None
+    return state_of(reservation, now, paused, lambda *_: standing) if reservation is not None else None
 
 
 # -- one instant
@@ -100,7 +100,7 @@ def test_what_has_no_end_never_ends_by_itself() -> None:
 
 
 def test_a_node_that_only_keeps_the_books_knows_no_phases() -> None:
-    assert not_enforced("r-1") is None
+    assert not_enforced(a_reservation(ON_DISK.BOOKED, NOW, None), NOW) is None
     for state, now, paused in product(ReservationState, CLOCKS.values(), (False, True)):
         reservation = a_reservation(state, NOW, NOW + 10)
         assert state_of(reservation, now, paused) is seen(reservation, now, paused, None)
@@ -118,13 +118,13 @@ def test_what_is_over_is_not_forgotten_while_the_data_plane_has_something_of_it(
         old = a_reservation(ON_DISK.BOOKED, 0, 10), replace(a_reservation(ON_DISK.CANCELLED, 0, None), id="r-2")
         ledger = Ledger(ME, NOW, [replace(each, changed=10) for each in old])
         standing = Standing(phase) if phase is not None else None
-        changes = expiry.elapsed(ledger, NOW, params, phases=lambda _, found=standing: found).changes  # type: ignore[misc]
+        changes = expiry.elapsed(ledger, NOW, params, phases=lambda *_, found=standing: found).changes  # type: ignore[misc]
         assert len(changes) == (0 if GONE[phase] else 2)
 
 
 def test_the_data_plane_is_asked_for_the_reservation_itself() -> None:
     asked: list[str] = []
-    state_of(a_reservation(ON_DISK.BOOKED, NOW, None), NOW, False, lambda each: asked.append(each))  # type: ignore[func-returns-value]
+    state_of(a_reservation(ON_DISK.BOOKED, NOW, None), NOW, False, lambda each, _: asked.append(each.id))  # type: ignore[func-returns-value]
     assert set(asked) == {"r-1"}
 
 

@@ -1054,9 +1054,9 @@ def test_from_second_to_second_a_life_goes_on_as_its_table_says():
     for record in records:
         for now in range(NOW, NOW + 22):
             for paused, phase in words:
-                before = state_of(record, now, paused, lambda _, phase=phase: phase)
+                before = state_of(record, now, paused, lambda *_, phase=phase: phase)
                 for then, word in words:
-                    after = state_of(record, now + 1, then, lambda _, word=word: word)
+                    after = state_of(record, now + 1, then, lambda *_, word=word: word)
                     # What is over does not begin again in the data plane.
                     again = before in (State.ENDED, State.CANCELLED) and after is State.ENDING
                     assert again or after == before or after in LIFE[before], (record.state, before, after)

@@ -551,6 +551,14 @@ def test_a_status_says_who_is_served_and_that_enforcement_is_paused(asa: Run, fa
     shown = asa("status").stdout
     assert "\nserves        10.2.0.0/16, fd00:2::/32\nenforcement   paused: " in shown
     fake.answers["GET", "/v1/status"] = views.STATUS
+    assert "\nenforcement   tc-nft: packets obey\n" in asa("status").stdout
+    for back_end, told in (
+        ("record", "\nenforcement   record: packets are left alone\n"),
+        ("tc-u32", "\nenforcement   tc-u32: it does not work as it shall\n"),
+    ):
+        fake.answers["GET", "/v1/status"] = as_json(views.STATUS) | {"back_end": back_end, "effect": False}
+        assert told in asa("status").stdout
+    fake.answers["GET", "/v1/status"] = as_json(views.STATUS) | {"back_end": "", "effect": False}
     assert "enforcement" not in asa("status").stdout
 
 

@@ -94,6 +94,7 @@ STATUS = Status(
     node="o", instance="0123456789abcdef", mode="origin", state="operational", version="0.1.0", pid=4711,
     started=NOON - 93_600, uptime_s=93_600, substrate="plain", secure=False, grasp_port=40_123,
     interfaces=["eth0"], health=HEALTH, pools=[POOL], peers=2, transfers_in_doubt=1, reservations=3, params_serial=4,
+    back_end="tc-nft", effect=True,
 )  # fmt: skip
 AUDIT = Audit(
     ok=True, at_rest=True, rounds=2, agents=["o#1", "b#2"], unreachable=[],

@@ -114,12 +114,12 @@ def test_the_way_in_goes_through_the_device_that_stands_for_it() -> None:
 
 def test_copies() -> None:
     near, tagged_one = v4("10.0.0.1/32"), v4("10.0.0.1/32", None, None, None, None, 7)
-    assert [each for each in MATCHES if ruleset.copied(each, "inet")] == MATCHES[:6]
-    assert all(ruleset.copied(each, "bridge") for each in MATCHES)
-    assert ruleset.chain_come("eth1:out", "inet") == (
+    assert [each for each in MATCHES if ruleset.copied(each, ruleset.ROUTED)] == MATCHES[:6]
+    assert all(ruleset.copied(each, ruleset.BRIDGED) for each in MATCHES)
+    assert ruleset.chain_come("eth1:out", ruleset.ROUTED) == (
         "add chain inet asa out.eth1 { type filter hook postrouting priority 300; policy accept; }"
     )
-    rules = ruleset.rules_of(line(cleared=(46,)), [map_for(near), map_for(tagged_one)], "bridge")
+    rules = ruleset.rules_of(line(cleared=(46,)), [map_for(near), map_for(tagged_one)], ruleset.BRIDGED)
     names = [ruleset.name_of(map_for(each)) for each in (tagged_one, near)]
     assert [each.rpartition(" comment ")[0] for each in rules] == [
         f'oifname "eth1" vlan type ip meta priority set vlan id . ip saddr map @{names[0]} accept',
@@ -153,6 +153,27 @@ def test_elements_in_words() -> None:
         f"add element netdev asa {name} {{ 10.0.0.0 . 10.0.0.2 . 17 . 80 timeout 1500ms : a5a:10 }}"
     )
     assert ruleset.element_come(name, key, Rule(0, None, None), NOW).endswith("17 . 80 : a5a:ffff }")
+
+
+def test_a_table_of_another_name_that_leads_to_other_queues() -> None:
+    table = ruleset.Table(name="other", major=1, default=1)
+    map = map_for(v4("10.0.0.0/24"), dscp=None)
+    name = ruleset.name_of(map)
+    assert ruleset.element_come(name, "10.0.0.0", Rule(0x101, None, None), NOW, table) == (
+        f"add element netdev other {name} {{ 10.0.0.0 : 1:101 }}"
+    )
+    assert ruleset.element_come(name, "10.0.0.0", Rule(0, None, None), NOW, table).endswith(" : 1:1 }")
+    assert ruleset.chain_come("eth1:out", table).startswith("add chain netdev other out.eth1 { type filter hook egress")
+    rules = ruleset.rules_of(line(), [map], table)
+    assert [each.rpartition(" comment ")[0] for each in rules] == [
+        f"meta protocol ip meta priority set (ip saddr & 255.255.255.0) map @{name} accept",
+        "meta priority set 1:1 accept",
+    ]
+    raw = {"elem": [["10.0.0.0", "1:101"], ["10.0.1.0", "1:1"], ["10.0.2.0", "a5a:101"]]}
+    assert [each.number for each in listing.elements(raw, table)[0]] == [0x101, 0, listing.FOREIGN]
+    assert [each.number for each in listing.elements_in("{ 10.0.0.0 : 1:101, 10.0.1.0 : 1:1 }", table)] == [0x101, 0]
+    told = {"nftables": [{"map": {"family": "netdev", "table": each}} for each in ("asa", "other")]}
+    assert [content["table"] for _, content in listing.objects(told, table)] == ["other"]
 
 
 def test_what_nft_says_of_a_script() -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from asa.dataplane.backend import Backend, EnforcementFailed, Unfit
 from asa.dataplane.match import Match
-from asa.dataplane.openvswitch import kernel, ovsdb
-from asa.dataplane.plan import Action, Line, Plan, Share
+from asa.dataplane.openvswitch import kernel, ovsdb, queues
+from asa.dataplane.openvswitch.backend import NOTES, SYSTEM, USERSPACE, notes_of
+from asa.dataplane.openvswitch.topology import Port as SwitchPort
+from asa.dataplane.plan import Action, Entry, Line, Plan, Share
 from asa.flows import Mac, Port
 
 from .ovs import IN, MBIT, OUT, TCP, UDP, Node, entry, eventually, node, plan
@@ -64,6 +66,13 @@ def assert_as_planned(backend: Backend, wanted: Plan, tolerance: float = 2.0) ->
         assert bool(found.group) == (each.share is not None)
         assert found.expires is not None
         assert abs(found.expires - each.expires) < tolerance
+    groups = {(spot[0], found.group): set[object]() for spot, found in reading.found.items() if found.group}
+    for key, each in wanted.entries.items():
+        for match in each.matches if each.share is not None else ():
+            groups[key[0], reading.found[key[0], key[1], match].group].add(key)
+    # Each entry has a queue of its own.
+    assert all(len(keys) == 1 for keys in groups.values())
+    assert len(groups) == sum(each.share is not None for each in wanted.entries.values())
 
 
 EVERYTHING = [
@@ -118,6 +127,22 @@ def test_what_is_as_it_shall_be_is_not_touched_and_shares_change_in_place(here: 
     later = plan(entry(TCP, share=Share(30 * MBIT, 40 * MBIT), left=500), entry(V6, share=None, left=500))
     assert backend.apply(later) == {}
     assert_as_planned(backend, later)
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_what_comes_later_has_a_queue_or_a_meter_of_its_own(here: Node, anew: bool) -> None:
+    backend, entries = here.backend(), list[Entry]()
+    for match in (TCP, UDP, ANY_MAC):
+        for line in (OUT, IN):
+            entries.append(entry(match, line=line, share=Share((len(entries) + 1) * MBIT, 20 * MBIT)))
+            if anew:
+                backend = here.backend()
+            assert backend.apply(plan(*entries)) == {}
+            assert_as_planned(backend, plan(*entries))
+    # One that went makes room.
+    assert backend.apply(plan(*entries[2:])) == {}
+    assert backend.apply(plan(*entries)) == {}
+    assert_as_planned(backend, plan(*entries))
 
 
 def test_guarantees_that_change_places_never_exceed_the_line(here: Node) -> None:
@@ -266,6 +291,21 @@ def test_lines_that_are_none_are_refused_by_name(here: Node) -> None:
     assert backend.read().lines[nowhere.name] == "eth9 is no port of a bridge of Open vSwitch"
     with pytest.raises(Unfit, match="eth9 is no port"):
         backend.probe([nowhere])
+
+
+def test_what_is_to_be_known_depends_on_the_datapath(here: Node) -> None:
+    notes = here.backend().probe([OUT, IN]).notes
+    assert USERSPACE in notes
+    assert SYSTEM not in notes
+    port = SwitchPort("eth0", "row", "br0", 1, "", True, "", False, "OpenFlow14")
+    assert set(notes_of([port])) == {*NOTES, SYSTEM}
+
+
+def test_a_queue_has_no_less_than_ovs_vswitchd_gives(here: Node) -> None:
+    backend, wanted = here.backend(), plan(entry(TCP, share=Share(8_000, 16_000)))
+    assert backend.apply(wanted) == {}
+    assert_as_planned(backend, wanted)
+    assert kernel.classes("br0-b")[kernel.class_of(queues.FIRST)] == (12_000, 16_000, 1)
 
 
 def test_one_match_has_one_queue_in_a_bridge(here: Node) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,14 +11,12 @@ import pytest
 
 from asa.dataplane.match import Match
 from asa.dataplane.plan import Share
-from asa.flows import Mac, Port
-from lab import Host
+from asa.flows import Port
 from lab.traffic import Flow, Stream
 
-from .ovs import IN, MBIT, OUT, TCP, Node, entry, eventually, node, plan
+from .ovs import IN, MBIT, OUT, PORT, TCP, Ear, Node, entry, eventually, mac_of, more, node, plan, sent
 
 SECONDS = 3.0
-PORT = 9_000
 PROBE = Match(4, ip_network("10.0.0.1/32"), ip_network("10.0.0.2/32"), 17, None, Port(PORT))
 
 
@@ -63,54 +60,6 @@ def test_what_comes_in_is_held_to_its_ceiling(here: Node) -> None:
     counters = backend.count()[entry(TCP, line=IN).key]
     assert counters.dropped > 0
     assert counters.bytes > MBIT / 8
-
-
-# -- single packets
-
-
-class Ear:
-    """What a host hears of IP packets, with the text that is in them."""
-
-    def __init__(self, host: Host) -> None:
-        with host.entered():
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
-        self._socket.bind(("eth0", 0x0800))
-        self._socket.settimeout(0.05)
-        self.frames: list[bytes] = []
-
-    def __enter__(self) -> Ear:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def of(self, text: bytes) -> list[tuple[Mac, int]]:
-        """Ethernet destination and DSCP."""
-        while True:
-            try:
-                self.frames.append(self._socket.recv(2_048))
-            except TimeoutError:
-                break
-        return [(Mac(each[:6].hex(":")), each[15] >> 2) for each in self.frames if text in each]
-
-
-def sent(host: Host, text: bytes, dscp: int = 0, port: int = PORT) -> None:
-    with host.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
-        sender.sendto(text, ("10.0.0.2", port))
-
-
-def mac_of(host: Host) -> Mac:
-    with host.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as asked:
-        asked.bind(("eth0", 0))
-        return Mac(asked.getsockname()[4].hex(":"))
-
-
-def more(here: Node, name: str, address: str) -> Host:
-    host = here.lab.host(name)
-    here.switch.attach("br0", host, address)
-    host.run(["ping", "-c", "1", "10.0.0.1"])
-    return host
 
 
 def test_markings_at_the_receiver(here: Node) -> None:
@@ -170,6 +119,7 @@ def test_packets_go_through_the_middleboxes_in_order(here: Node) -> None:
         assert len(last.of(b"steered")) == 1
         assert first.of(b"straight") == second.of(b"straight") == []
         assert backend.apply(plan(lines=(OUT,))) == {}
+        here.settle()
         sent(here.a, b"afterwards")
         eventually(lambda: bool(last.of(b"afterwards")))
         assert first.of(b"afterwards") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 import time
@@ -11,14 +12,18 @@ from ipaddress import ip_network
 
 import pytest
 
+from asa.config import EnforcementSection
 from asa.dataplane.backend import Counters, Reading, Spot, Unfit
+from asa.dataplane.choice import backend_for
 from asa.dataplane.nft.classifier import Nftables
+from asa.dataplane.nft.table import NOTES
 from asa.dataplane.plan import Action, Entry, Line, Plan, Share
 from asa.dataplane.tc import netlink
 from asa.dataplane.tc.changes import Change, Changes
 from asa.dataplane.tc.classifier import DEFAULT, WHOLE
 from asa.dataplane.tc.control import TrafficControl
 from asa.dataplane.tc.htb import Rates
+from asa.dataplane.u32.classifier import U32
 from lab import Host
 
 from .between import MBIT, Between, entry, eventually, line, plan, v4, v6
@@ -36,7 +41,7 @@ def backend(bridged: Between) -> Iterator[TrafficControl]:
     backend = new()
     abilities = backend.probe((OUT, IN))
     assert (abilities.ways, abilities.actions) == ({"out", "in"}, {Action.GUARANTEE, Action.KEEP})
-    assert (abilities.marks, abilities.expires, abilities.notes) == (True, True, ())
+    assert (abilities.marks, abilities.expires, abilities.notes) == (True, True, NOTES)
     assert sorted(netlink.links()) == ["br0", "eth0", "eth1", "lo"], "probing left something behind"
     yield backend
     backend.close()
@@ -318,15 +323,31 @@ def test_nothing_is_left_behind(backend: TrafficControl, bridged: Between) -> No
     )
 
 
-def test_an_unprivileged_one_is_told(bridged: Between) -> None:
+@pytest.mark.parametrize("tried", ["TrafficControl(Nftables(), False)", "Nftables()", "U32()"])
+def test_an_unprivileged_one_is_told(bridged: Between, tried: str) -> None:
     program = (
         "from asa.dataplane.tc.control import TrafficControl; from asa.dataplane.nft.classifier import Nftables\n"
-        "from asa.dataplane.backend import Unfit\n"
-        "try: TrafficControl(Nftables(), False).probe(())\n"
-        "except Unfit as error: print(error.message, '/', error.hint)"
+        "from asa.dataplane.backend import Unfit; from asa.dataplane.u32.classifier import U32\n"
+        f"try: {tried}.probe(())\n"
+        "except Unfit as error: print(error.message)"
     )
     done = bridged.node.run(["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", program])
-    assert "CAP_NET_ADMIN" in done.stdout
+    assert "not permitted" in done.stdout
+    assert done.stdout.endswith(": it takes CAP_NET_ADMIN\n")
+
+
+def test_rules_last_as_long_as_the_clock_it_is_given_says(bridged: Between) -> None:
+    """A system whose clock was set back does not make them last longer."""
+    ahead = 3_600
+    backend = backend_for(EnforcementSection(backend="tc-nft"), (), lambda: time.time() + ahead)
+    wanted = plan(OUT, entry(TO_RIGHT, expires=int(time.time()) + ahead + 300))
+    assert backend.apply(wanted) == {}
+    is_as_planned(backend.read(), wanted)
+    is_as_planned(backend.read(list(wanted.entries)), wanted)
+    lasts = [int(each) for each in re.findall('"timeout": ([0-9]+)', bridged.run("nft -j list ruleset"))]
+    assert len(lasts) == 1
+    assert lasts[0] <= 300
+    backend.close()
 
 
 # -- what others do
@@ -475,6 +496,86 @@ def test_a_class_that_does_not_shrink_leaves_no_room(backend: TrafficControl, br
     assert guaranteed <= 100 * MBIT
     assert backend.apply(wanted) == {}
     is_as_planned(backend.read(), wanted)
+
+
+def test_what_could_not_shrink_before_it_ends_leaves_no_room(backend: TrafficControl, bridged: Between) -> None:
+    near, far = v4("10.0.0.1/32"), v4("10.0.0.3/32")
+    backend.apply(
+        plan(OUT, entry(near, share=Share(10 * MBIT, MBIT * 10)), entry(far, share=Share(60 * MBIT, 60 * MBIT)))
+    )
+    ends = backend.read().found["eth1:out", Action.GUARANTEE, far].group
+    bridged.run(f"tc class del dev eth1 classid a5a:{ends:x}")
+    wanted = plan(OUT, entry(near, far, share=Share(90 * MBIT, 90 * MBIT)))
+    assert backend.apply(wanted).keys() == wanted.entries.keys()
+    assert backend.apply(wanted) == {}
+    is_as_planned(backend.read(), wanted)
+
+
+def test_what_ends_on_one_line_makes_no_room_on_another(backend: TrafficControl, bridged: Between) -> None:
+    """Their classes have the same numbers."""
+    near, far, beside = v4("10.0.0.1/32"), v4("10.0.0.3/32"), line("eth0")
+    others = entry(near, on="eth0:out"), entry(far, on="eth0:out")
+    grows, shrinks = (entry(each, share=Share(n * MBIT, n * MBIT)) for each, n in ((near, 30), (far, 60)))
+    backend.apply(plan((OUT, beside), *others, grows, shrinks))
+    found = backend.read().found
+    ends = found["eth0:out", Action.GUARANTEE, far].group
+    assert found["eth1:out", Action.GUARANTEE, far].group == ends
+    bridged.run(f"tc class del dev eth1 classid a5a:{ends:x}")
+    wanted = plan(
+        (OUT, beside), entry(near, far, on="eth0:out"), entry(near, share=Share(90 * MBIT, 90 * MBIT)), entry(far)
+    )
+    assert backend.apply(wanted).keys() == {grows.key, shrinks.key}
+    assert backend.apply(wanted) == {}
+    is_as_planned(backend.read(), wanted)
+
+
+@pytest.mark.parametrize("table", ["netdev", "bridge"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "flush chain {} asa out.eth1",
+        "insert rule {} asa out.eth1 drop",
+        "flush chain {0} asa out.eth1; add rule {0} asa out.eth1 accept comment unlike",
+    ],
+)
+def test_what_rests_on_rules_that_are_not_there_is_not_in_place(
+    backend: TrafficControl, bridged: Between, table: str, damage: str
+) -> None:
+    first, second = entry(v4(None, "10.0.0.2/32")), entry(v4(None, "10.0.0.9/32"))
+    backend.apply(plan((OUT, IN), first))
+    bridged.run(f"nft '{damage.format(table)}'")
+    wanted = plan((OUT, IN), first, second)
+    assert backend.apply(wanted) == {}
+    assert backend.read([second.key]).lines == {"eth1:out": "the chain of eth1:out has other rules than it shall have"}
+    assert backend.apply(wanted) == {}
+    assert backend.read([second.key]).lines == {"eth1:out": ""}
+    is_as_planned(backend.read(), wanted)
+
+
+def test_a_rule_without_its_copy_is_not_in_place(backend: TrafficControl, bridged: Between) -> None:
+    first, second = entry(v4(None, "10.0.0.2/32")), entry(v4(None, "10.0.0.9/32"))
+    wanted = plan((OUT, IN), first, second)
+    backend.apply(wanted)
+    assert len(backend.read([first.key, second.key]).found) == 2
+    bridged.run("nft delete element bridge asa out.eth1//g.4.n.32.n.n.n.n.n '{ 10.0.0.9 }'")
+    assert backend.read([first.key, second.key]).found.keys() == {
+        ("eth1:out", Action.GUARANTEE, each) for each in first.matches
+    }
+
+
+def test_another_classifier_s_filters_are_swept(backend: TrafficControl, bridged: Between) -> None:
+    """Each holds the class it leads to."""
+    before = TrafficControl(U32(), False)
+    assert before.apply(plan(OUT, entry(TO_RIGHT), entry(v4("10.0.0.9/32")))) == {}
+    before.close()
+    bridged.run("tc filter add dev eth1 parent a5a: pref 7 protocol ip u32 match u32 0 0 classid a5a:ffff")
+    wanted = plan(OUT, entry(SIX))
+    assert "u32 filters of ours on eth1" in backend.read().strays
+    assert backend.apply(wanted) == {}
+    is_as_planned(backend.read(), wanted)
+    assert "pref 2650" not in (told := bridged.run("tc filter show dev eth1"))
+    assert "pref 7" in told
+    assert set(classes("eth1")) - {WHOLE, DEFAULT} == {each.group for each in backend.read().found.values()}
 
 
 def test_guarantees_are_never_more_than_the_line_has(backend: TrafficControl, bridged: Between) -> None:

@@ -430,7 +430,7 @@ class Double:
         return views.Status(
             "node#1", "1", "origin", "operational", "0.1", 1, NOW, 5, "plain", False, 7017, ["lo"], self.health(),
             self.pools(), 1, len(self.transfers(in_doubt=True)), len(self._living()), self._params.serial, self.paused,
-            ["10.0.0.0/8"],
+            ["10.0.0.0/8"], "tc-nft", not self.paused,
         )  # fmt: skip
 
     def manifest(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What nft lists of a table ``asa``, and what it says of a script that failed. No I/O."""
+"""What nft lists of a table of ours, and what it says of a script that failed. No I/O."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from asa.dataplane.backend import Spot
-from asa.dataplane.nft.ruleset import FAMILY, TABLE, Map, match_of
-from asa.dataplane.tc.classifier import DEFAULT, MAJOR
+from asa.dataplane.nft.ruleset import TABLE, Map, Table, match_of
 from asa.errors import BadRequest
 
 FOREIGN: Final = -1
 """The number of classes that are none of ours."""
+
+MOST: Final = 0xFFFF
+"""The greatest number of a class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +28,31 @@ class Element:
     """Seconds; None: it has no end."""
 
 
-def objects(listing: object, family: str = FAMILY) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def objects(listing: object, table: Table = TABLE) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Kind and content of all that is listed of our table; what has another form than expected is left out."""
     items = listing.get("nftables") if isinstance(listing, dict) else None
     for item in items if isinstance(items, list) else []:
         for kind, content in item.items() if isinstance(item, dict) else ():
-            if isinstance(content, dict) and content.get("family") == family and content.get("table") == TABLE:
+            if not isinstance(content, dict):
+                continue
+            if (content.get("family"), content.get("table")) == (table.family, table.name):
                 yield kind, content
 
 
-def elements(content: Mapping[str, Any]) -> tuple[list[Element], list[str]]:
+def elements(content: Mapping[str, Any], table: Table = TABLE) -> tuple[list[Element], list[str]]:
     """Of a map; and in words what is none of ours."""
     found: list[Element] = []
     strays: list[str] = []
     raw = content.get("elem")
     for each in raw if isinstance(raw, list) else []:
         try:
-            found.append(_element(each))
+            found.append(_element(each, table))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError):
             strays.append(f"an element {each!r:.100}")
     return found, strays
 
 
-def _element(raw: Any) -> Element:
+def _element(raw: Any, table: Table) -> Element:
     body, value = raw
     left = None
     if type(body) is dict and "elem" in body:
@@ -62,15 +66,15 @@ def _element(raw: Any) -> Element:
     parts = body["concat"] if type(body) is dict else [body]
     if not all(type(each) in (str, int) for each in parts):
         raise ValueError(f"{parts!r:.80} is no key")
-    return Element(" . ".join(map(str, parts)), parts, _number(value), left)
+    return Element(" . ".join(map(str, parts)), parts, _number(value, table), left)
 
 
-def _number(classid: str) -> int:
+def _number(classid: str, table: Table) -> int:
     major, _, minor = classid.partition(":")
     number = int(minor or "0", 16)
-    if int(major, 16) != MAJOR or not 0 < number <= DEFAULT:
+    if int(major, 16) != table.major or not 0 < number <= MOST:
         return FOREIGN
-    return 0 if number == DEFAULT else number
+    return 0 if number == table.default else number
 
 
 _TOLD: Final = re.compile(
@@ -80,13 +84,13 @@ _SPAN: Final = re.compile(r"([0-9]+)(ms|[dhms])")
 _UNITS: Final = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
-def elements_in(text: str) -> Iterator[Element]:
+def elements_in(text: str, table: Table = TABLE) -> Iterator[Element]:
     """Of a listing that is not JSON; what is none of ours is left out."""
     for key, left, classid in _TOLD.findall(text):
         parts: list[object] = [int(each) if each.isdecimal() else each for each in key.split(" . ")]
         seconds = sum(int(count) * _UNITS[unit] for count, unit in _SPAN.findall(left)) if left else None
         try:
-            yield Element(key, parts, _number(classid), seconds)
+            yield Element(key, parts, _number(classid, table), seconds)
         except ValueError:
             continue
 

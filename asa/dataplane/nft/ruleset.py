@@ -1,4 +1,4 @@
-"""The text of the nftables tables ``asa``. No I/O.
+"""The text of our nftables tables. No I/O.
 
 A table has a chain for each line and, for each shape of its matches and each DSCP given, a map from what is looked at
 to the class. The names of maps say all that; chains are known again by the digests in the comments of their rules.
@@ -26,14 +26,38 @@ from asa.dataplane.tc.classifier import DEFAULT, MAJOR, Rule, device_of
 from asa.flows import Mac, Port
 from asa.traffic import MAX_DSCP
 
-TABLE: Final = "asa"
-FAMILY: Final = "netdev"
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One of nftables, and the queues its rules lead to: ``major`` is of the root qdisc, ``default`` of the class of
+    packets nobody reserved for, which is number 0 in rules."""
+
+    family: str = "netdev"
+    name: str = "asa"
+    major: int = MAJOR
+    default: int = DEFAULT
+
+    def __str__(self) -> str:
+        return f"{self.family} {self.name}"
+
+    def classid(self, number: int) -> str:
+        return f"{self.major:x}:{number or self.default:x}"
+
+    @property
+    def copies(self) -> bool:
+        """Whether its rules are copies, and its chains see all interfaces."""
+        return self.family != TABLE.family
+
+
+TABLE: Final = Table()
 
 MOST_MAPS: Final = 2_048
 """Of a line: each is a rule or more that packets go through."""
 
-COPIES: Final = ("inet", "bridge")
-"""The families of tables with copies."""
+ROUTED: Final = Table("inet")
+BRIDGED: Final = Table("bridge")
+COPIES: Final = (ROUTED, BRIDGED)
+"""The tables with copies."""
 
 _LETTERS: Final = {Action.GUARANTEE: "g", Action.KEEP: "k"}
 _ACTIONS: Final = {letter: action for action, letter in _LETTERS.items()}
@@ -181,69 +205,69 @@ def match_of(shape: Shape, parts: list[object]) -> Match:
     return Match(shape.family, source, destination, protocol, source_port, destination_port, vlan)
 
 
-def copied(match: Match, family: str) -> bool:
+def copied(match: Match, table: Table) -> bool:
     """Whether a table of copies can tell its packets apart: where packets are routed, frames are not to be seen yet."""
     shape = match.shape
     seen_as_frame = shape.family == ANY_FRAME or shape.vlan or -1 in (shape.source, shape.destination)
-    return family == "bridge" or not seen_as_frame
+    return table.family == BRIDGED.family or not seen_as_frame
 
 
 # -- text for nft -f
 
 
-def table_come(family: str = FAMILY) -> str:
-    return f"add table {family} {TABLE}"
+def table_come(table: Table = TABLE) -> str:
+    return f"add table {table}"
 
 
-def hook_of(line: str, family: str = FAMILY) -> tuple[str, str]:
+def hook_of(line: str, table: Table = TABLE) -> tuple[str, str]:
     """Where its chain hangs: the hook, and the interface, which is empty if the hook is of all."""
     interface, _, way = line.rpartition(":")
-    if family != FAMILY:
+    if table.copies:
         return "postrouting", ""
     return ("egress" if way == "out" else "ingress"), interface
 
 
-def chain_come(line: str, family: str = FAMILY) -> str:
-    hook, interface = hook_of(line, family)
+def chain_come(line: str, table: Table = TABLE) -> str:
+    hook, interface = hook_of(line, table)
     # Behind whoever translates addresses.
     where = f'device "{interface}" priority 0' if interface else "priority 300"
-    return f"add chain {family} {TABLE} {chain_of(line)} {{ type filter hook {hook} {where}; policy accept; }}"
+    return f"add chain {table} {chain_of(line)} {{ type filter hook {hook} {where}; policy accept; }}"
 
 
-def _onward(line: str, family: str) -> str:
+def _onward(line: str, table: Table) -> str:
     """How a packet that has its class goes on. What comes in goes to the device whose queue is the line's."""
-    return f'fwd to "{device_of(line)}"' if hook_of(line, family)[0] == "ingress" else "accept"
+    return f'fwd to "{device_of(line)}"' if hook_of(line, table)[0] == "ingress" else "accept"
 
 
-def chain_flushed(chain: str, family: str = FAMILY) -> str:
-    return f"flush chain {family} {TABLE} {chain}"
+def chain_flushed(chain: str, table: Table = TABLE) -> str:
+    return f"flush chain {table} {chain}"
 
 
-def gone(kind: str, name: str, family: str = FAMILY) -> str:
+def gone(kind: str, name: str, table: Table = TABLE) -> str:
     """``kind``: chain, map, set, flowtable, ..."""
-    return f"delete {kind} {family} {TABLE} {name}"
+    return f"delete {kind} {table} {name}"
 
 
-def map_come(map: Map, family: str = FAMILY) -> str:
+def map_come(map: Map, table: Table = TABLE) -> str:
     keys = " . ".join(field for field, _ in _fields(map.shape))
-    return f"add map {family} {TABLE} {name_of(map)} {{ typeof {keys} : meta priority; flags timeout; }}"
+    return f"add map {table} {name_of(map)} {{ typeof {keys} : meta priority; flags timeout; }}"
 
 
-def element_come(name: str, key: str, rule: Rule, now: float, family: str = FAMILY) -> str:
+def element_come(name: str, key: str, rule: Rule, now: float, table: Table = TABLE) -> str:
     """``now``: UNIX s. What has no end gets none; whose end is over is not to be written."""
     left = "" if rule.expires is None else f" timeout {max(int((rule.expires - now) * 1_000), 1)}ms"
-    return f"add element {family} {TABLE} {name} {{ {key}{left} : {MAJOR:x}:{rule.number or DEFAULT:x} }}"
+    return f"add element {table} {name} {{ {key}{left} : {table.classid(rule.number)} }}"
 
 
-def element_gone(name: str, key: str, family: str = FAMILY) -> str:
-    return f"delete element {family} {TABLE} {name} {{ {key} }}"
+def element_gone(name: str, key: str, table: Table = TABLE) -> str:
+    return f"delete element {table} {name} {{ {key} }}"
 
 
-def element_got(name: str, keys: Iterable[str], family: str = FAMILY) -> str:
-    return f"get element {family} {TABLE} {name} {{ {', '.join(keys)} }}"
+def element_got(name: str, keys: Iterable[str], table: Table = TABLE) -> str:
+    return f"get element {table} {name} {{ {', '.join(keys)} }}"
 
 
-def rules_of(line: Line, maps: Iterable[Map], family: str = FAMILY) -> list[str]:
+def rules_of(line: Line, maps: Iterable[Map], table: Table = TABLE) -> list[str]:
     """Of its chain, each with its digest. The first map that has the packet decides, the one that looks at most first;
     of two that look at the same, a guarantee goes before passing through."""
 
@@ -251,9 +275,9 @@ def rules_of(line: Line, maps: Iterable[Map], family: str = FAMILY) -> list[str]
         rank = tuple(-each for each in map.shape.rank)
         return rank, map.action is not Action.GUARANTEE, -1 if map.dscp is None else map.dscp
 
-    texts = [text for map in sorted(maps, key=order) for text in _lookups(map, family)]
-    texts += _unreserved(line, family)
-    if family != FAMILY:
+    texts = [text for map in sorted(maps, key=order) for text in _lookups(map, table)]
+    texts += _unreserved(line, table)
+    if table.copies:
         texts = [f'oifname "{line.interface}" {text}' for text in texts]
     return [f'{text} comment "{digest_of(text)}"' for text in texts]
 
@@ -262,15 +286,15 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def rule_come(line: str, rule: str, family: str = FAMILY) -> str:
-    return f"add rule {family} {TABLE} {chain_of(line)} {rule}"
+def rule_come(line: str, rule: str, table: Table = TABLE) -> str:
+    return f"add rule {table} {chain_of(line)} {rule}"
 
 
 def digest_in(rule: str) -> str:
     return rule[-17:-1]
 
 
-def _lookups(map: Map, family: str) -> list[str]:
+def _lookups(map: Map, table: Table) -> list[str]:
     shape = map.shape
     keys = " . ".join(f"({field} & {mask})" if mask else field for field, mask in _fields(shape))
     lookup = f"meta priority set {keys} map @{name_of(map)}"
@@ -279,15 +303,15 @@ def _lookups(map: Map, family: str) -> list[str]:
         # Behind a tag it is not the frame that says of which protocol the packet is.
         which = f"vlan type {_IP[version]}" if shape.vlan else f"meta protocol {_IP[version]}"
         marking = "" if map.dscp is None else f" {_IP[version]} dscp set {map.dscp}"
-        return f"{which} {lookup}{marking} {_onward(map.line, family)}"
+        return f"{which} {lookup}{marking} {_onward(map.line, table)}"
 
     if shape.family != ANY_FRAME:
         return [of_version(shape.family)]
     # Only IP packets have a DSCP; the rest of the frames get the class alone.
-    return [*([] if map.dscp is None else [of_version(4), of_version(6)]), f"{lookup} {_onward(map.line, family)}"]
+    return [*([] if map.dscp is None else [of_version(4), of_version(6)]), f"{lookup} {_onward(map.line, table)}"]
 
 
-def _unreserved(line: Line, family: str) -> list[str]:
+def _unreserved(line: Line, table: Table) -> list[str]:
     texts = []
     for version in (4, 6):
         sources = [each for each in line.vouched if each.version == version]
@@ -299,7 +323,7 @@ def _unreserved(line: Line, family: str) -> list[str]:
         which = ", ".join(map(str, sorted(set(line.cleared))))
         texts.append(f"meta protocol {ip}{whose} {ip} dscp {{ {which} }} {ip} dscp set 0")
     # Packets come with the class they had on another line.
-    return [*texts, f"meta priority set {MAJOR:x}:{DEFAULT:x} {_onward(line.name, family)}"]
+    return [*texts, f"meta priority set {table.classid(0)} {_onward(line.name, table)}"]
 
 
 def _collapsed(prefixes: Iterable[IPv4Network | IPv6Network]) -> list[IPv4Network | IPv6Network]:

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from asa.dataplane import commands
 from asa.dataplane.backend import MOST_STRAYS, Abilities, EnforcementFailed, Spot, Unfit
-from asa.dataplane.commands import CommandFailed
-from asa.dataplane.nft import listing, ruleset
+from asa.dataplane.commands import CommandFailed, needed
+from asa.dataplane.nft import chains, listing, ruleset
 from asa.dataplane.nft.listing import FOREIGN, Element
-from asa.dataplane.nft.ruleset import FAMILY, TABLE, Map
+from asa.dataplane.nft.ruleset import TABLE, Map, Table
 from asa.dataplane.nft.transaction import Known, Transaction, digests, refilled
 from asa.dataplane.plan import Line
 from asa.dataplane.tc.classifier import Rule, device_of
@@ -31,7 +31,13 @@ MOST_LOOKED_AT: Final = 8
 MOST_ASKED: Final = 64
 """Elements that are asked for."""
 
+NOTES: Final = (
+    "of a fragmented packet nftables sees ports in the first fragment only: the others get what is reserved for their"
+    " addresses without ports, or nothing",
+)
+
 _GONE: Final = "No such file or directory"
+_OTHERWISE: Final = "the chain of {} has other rules than it shall have"
 _KIND: Final = re.compile("[a-z]{1,20}")
 _NAME: Final = re.compile(r"[A-Za-z_.][A-Za-z0-9/_.-]{0,255}")
 _PLAIN: Final = re.compile(r"[0-9a-f:. ]{1,200}")
@@ -44,10 +50,10 @@ class NftTable:
     name = "nft-table"
     redirects = True
 
-    def __init__(self, now: Callable[[], float] = time.time, family: str = FAMILY) -> None:
-        """``now``: UNIX s."""
+    def __init__(self, now: Callable[[], float] = time.time, table: Table = TABLE) -> None:
+        """``now``: UNIX s. ``table``: the one of nftables it is."""
         self._now = now
-        self._family = family
+        self._table = table
         self._lines: dict[str, Line] = {}
         self._known: Known | None = None
         self._indices: dict[str, tuple[int, int]] = {}
@@ -69,10 +75,10 @@ class NftTable:
             self.run(trial, "-c")
         except CommandFailed as error:
             raise Unfit(
-                f"nftables cannot tell packets apart here: {' '.join(error.said.split())[:200]}",
+                f"nftables cannot tell packets apart here: {' '.join(error.said.split())[:200]}{needed(error.said)}",
                 hint="it takes CAP_NET_ADMIN, nft 1.0.1 and Linux 5.16 with nf_tables, the netdev egress hook and fwd",
             ) from None
-        return Abilities()
+        return Abilities(notes=NOTES)
 
     # -- reading
 
@@ -93,17 +99,29 @@ class NftTable:
         if line.name not in known.chains:
             return f"there is no chain of {line.name}"
         if found is None or self._moved(line.name):
-            hook, interface = ruleset.hook_of(line.name, self._family)
+            hook, interface = ruleset.hook_of(line.name, self._table)
             return f"the chain of {line.name} is not at the {hook} of {interface or 'packets'}"
-        as_it_shall_be = found == digests(line, known.maps_of(line.name), self._family)
-        return "" if as_it_shall_be else f"the chain of {line.name} has other rules than it shall have"
+        as_it_shall_be = found == digests(line, known.maps_of(line.name), self._table)
+        return "" if as_it_shall_be else _OTHERWISE.format(line.name)
+
+    def amiss(self, lines: Collection[Line]) -> Mapping[str, str]:
+        known = self._known or self._survey()
+        return {
+            each.name: self._wrong(each, known)
+            or ("" if self._rules_in(each.name) == known.chains[each.name] else _OTHERWISE.format(each.name))
+            for each in lines
+        }
+
+    def _rules_in(self, line: str) -> list[str]:
+        """The digests of what its chain has now."""
+        return chains.comments(self._table, ruleset.chain_of(line))
 
     def _moved(self, line: str) -> bool:
         index = self._index(line)
         return self._indices.setdefault(line, index) != index
 
     def _index(self, line: str) -> tuple[int, int]:
-        interface = ruleset.hook_of(line, self._family)[1]
+        interface = ruleset.hook_of(line, self._table)[1]
         return (_index_of(interface), _index_of(device_of(line))) if interface else (0, 0)
 
     def look(self, spots: Collection[Spot]) -> Mapping[Spot, Rule]:
@@ -129,9 +147,9 @@ class NftTable:
         found: dict[Spot, Rule] = {}
         for name, keys in wanted.items():
             # nft 1.0.6 never answers this in JSON.
-            text = commands.run("nft", ["-n", ruleset.element_got(name, keys, self._family)])
+            text = commands.run("nft", ["-n", ruleset.element_got(name, keys, self._table)])
             map, now = ruleset.map_from(name), self._now()
-            for element in listing.elements_in(text):
+            for element in listing.elements_in(text, self._table):
                 if (spot := listing.spot_of(map, element)) is not None:
                     found[spot] = _rule(map, element, now)
         return {spot: found[spot] for keys in wanted.values() for spot in keys.values() if spot in found}
@@ -139,7 +157,7 @@ class NftTable:
     def _survey(self) -> Known:
         """Raises EnforcementFailed."""
         try:
-            text = commands.run("nft", ["-j", "-n", "list", "table", self._family, TABLE])
+            text = commands.run("nft", ["-j", "-n", "list", "table", self._table.family, self._table.name])
         except CommandFailed as error:
             if _GONE in error.said:
                 return Known()
@@ -152,25 +170,25 @@ class NftTable:
             told = json.loads(text)
         except ValueError:
             raise EnforcementFailed(f"nft lists what is no JSON: {text[:80]!r}") from None
-        for kind, content in listing.objects(told, self._family):
+        for kind, content in listing.objects(told, self._table):
             name = content.get("name")
             if kind == "map" and isinstance(name, str):
                 self._take_map(known, before, name, content, now)
             elif kind == "chain" and isinstance(name, str):
-                _take_chain(known, name, content, self._family)
+                _take_chain(known, name, content, self._table)
             elif kind == "rule":
                 _take_rule(known, str(content.get("chain")), content)
             elif isinstance(name, str):
-                _stray(known, kind, name, self._family)
+                _stray(known, kind, name, self._table)
         return known
 
     def _take_map(self, known: Known, before: Known, name: str, content: Mapping[str, Any], now: float) -> None:
         try:
             map = ruleset.map_from(name)
         except ValueError:
-            return _stray(known, "map", name, self._family)
+            return _stray(known, "map", name, self._table)
         known.maps[name] = map
-        found, strays = listing.elements(content)
+        found, strays = listing.elements(content, self._table)
         for element in found:
             spot = before.spots.get((name, element.key))
             if spot is None and _PLAIN.fullmatch(element.key):
@@ -178,7 +196,7 @@ class NftTable:
             if spot is None or spot in known.rules or element.number == FOREIGN:
                 strays.append(f"an element {element.key:.80}")
                 if _PLAIN.fullmatch(element.key):
-                    known.junk.append(ruleset.element_gone(name, element.key, self._family))
+                    known.junk.append(ruleset.element_gone(name, element.key, self._table))
                 continue
             known.learn(spot, _rule(map, element, now), (name, element.key))
         known.strays += (f"{each} of the map {name}" for each in strays)
@@ -187,17 +205,23 @@ class NftTable:
     # -- lines
 
     def prepare(self, lines: Sequence[Line]) -> Mapping[str, str]:
-        known = self._known = self._known or self._survey()
         self._lines = {each.name: each for each in lines}
+        if self._known is not None and not self._prepared(self._known):
+            return {}
+        # With an interface that went away its chain did, too: what was known does not hold any more.
+        self._known = known = self._survey()
+        return self._prepared(known)
+
+    def _prepared(self, known: Known) -> Mapping[str, str]:
         scripts = {name: self._repair(line, known) for name, line in self._lines.items() if self._wrong(line, known)}
         failed: dict[str, str] = {}
         if scripts:
             try:
-                self.run([ruleset.table_come(self._family), *(text for script in scripts.values() for text in script)])
+                self.run([ruleset.table_come(self._table), *(text for script in scripts.values() for text in script)])
             except CommandFailed:
                 failed = self._one_by_one(scripts)
         for name in scripts.keys() - failed.keys():
-            known.chains[name] = digests(self._lines[name], known.maps_of(name), self._family)
+            known.chains[name] = digests(self._lines[name], known.maps_of(name), self._table)
             self._indices[name] = self._index(name)
         self._sweep(known)
         return failed
@@ -205,20 +229,18 @@ class NftTable:
     def _repair(self, line: Line, known: Known) -> list[str]:
         chain = ruleset.chain_of(line.name)
         astray = line.name in known.chains and (known.chains[line.name] is None or self._moved(line.name))
-        away = (
-            [ruleset.chain_flushed(chain, self._family), ruleset.gone("chain", chain, self._family)] if astray else []
-        )
+        away = [ruleset.chain_flushed(chain, self._table), ruleset.gone("chain", chain, self._table)] if astray else []
         return [
             *away,
-            ruleset.chain_come(line.name, self._family),
-            *refilled(line, known.maps_of(line.name), self._family),
+            ruleset.chain_come(line.name, self._table),
+            *refilled(line, known.maps_of(line.name), self._table),
         ]
 
     def _one_by_one(self, scripts: Mapping[str, list[str]]) -> dict[str, str]:
         failed: dict[str, str] = {}
         for name, script in scripts.items():
             try:
-                self.run([ruleset.table_come(self._family), *script])
+                self.run([ruleset.table_come(self._table), *script])
             except CommandFailed as error:
                 failed[name] = f"nftables refuses the chain of {name}: {_why(error)}"
         return failed
@@ -227,10 +249,10 @@ class NftTable:
         chains = [ruleset.chain_of(name) for name in known.chains if name not in self._lines]
         maps = [name for name, map in known.maps.items() if map.line not in self._lines]
         script = [
-            *(ruleset.chain_flushed(each, self._family) for each in chains),
-            *(ruleset.gone("chain", each, self._family) for each in chains),
+            *(ruleset.chain_flushed(each, self._table) for each in chains),
+            *(ruleset.gone("chain", each, self._table) for each in chains),
             *known.junk,
-            *(ruleset.gone("map", each, self._family) for each in maps),
+            *(ruleset.gone("map", each, self._table) for each in maps),
         ]
         if not script:
             return
@@ -252,7 +274,7 @@ class NftTable:
         failed = {spot: f"there is no chain of {spot[0]}" for spot in come if spot[0] not in self._lines}
         why = "it was tried too often"
         for attempt in range(ATTEMPTS):
-            transaction = Transaction(known, self._lines, self._now(), self._family)
+            transaction = Transaction(known, self._lines, self._now(), self._table)
             for spot in gone:
                 if spot not in failed:
                     transaction.take(spot)
@@ -307,7 +329,7 @@ class NftTable:
 
     def clear(self) -> None:
         try:
-            self.run([ruleset.table_come(self._family), f"delete table {self._family} {TABLE}"])
+            self.run([ruleset.table_come(self._table), f"delete table {self._table}"])
         finally:
             self.forget()
 
@@ -323,13 +345,13 @@ def _rule(map: Map, element: Element, now: float) -> Rule:
     return Rule(element.number, map.dscp, None if element.left is None else now + element.left)
 
 
-def _take_chain(known: Known, name: str, content: Mapping[str, Any], family: str) -> None:
+def _take_chain(known: Known, name: str, content: Mapping[str, Any], table: Table) -> None:
     try:
         line = ruleset.line_of(name)
     except ValueError:
-        return _stray(known, "chain", name, family)
+        return _stray(known, "chain", name, table)
     # Not every nft lists the device.
-    hook, interface = ruleset.hook_of(line, family)
+    hook, interface = ruleset.hook_of(line, table)
     hung = content.get("hook") == hook and content.get("dev", interface) in (interface, [interface])
     known.chains[line] = [] if hung else None
     return None
@@ -350,11 +372,11 @@ def _take_rule(known: Known, chain: str, content: Mapping[str, Any]) -> None:
         found.append(digest if isinstance(digest, str) and not elsewhere else "")
 
 
-def _stray(known: Known, kind: str, name: str, family: str) -> None:
+def _stray(known: Known, kind: str, name: str, table: Table) -> None:
     known.strays.append(f"a {kind} {name:.80}")
     if _KIND.fullmatch(kind) and _NAME.fullmatch(name):
-        known.junk += [ruleset.chain_flushed(name, family)] if kind == "chain" else []
-        known.junk.append(ruleset.gone(kind, name, family))
+        known.junk += [ruleset.chain_flushed(name, table)] if kind == "chain" else []
+        known.junk.append(ruleset.gone(kind, name, table))
 
 
 def _index_of(device: str) -> int:

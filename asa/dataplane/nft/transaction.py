@@ -9,7 +9,7 @@ from typing import Final
 
 from asa.dataplane.backend import Spot
 from asa.dataplane.nft import ruleset
-from asa.dataplane.nft.ruleset import FAMILY, MOST_MAPS, Map
+from asa.dataplane.nft.ruleset import MOST_MAPS, TABLE, Map, Table
 from asa.dataplane.plan import Line
 from asa.dataplane.tc.classifier import Rule
 
@@ -54,23 +54,23 @@ class Known:
             self.sizes[place[0]] -= 1
 
 
-def digests(line: Line, maps: Iterable[Map], family: str = FAMILY) -> list[str]:
-    return [ruleset.digest_in(each) for each in ruleset.rules_of(line, maps, family)]
+def digests(line: Line, maps: Iterable[Map], table: Table = TABLE) -> list[str]:
+    return [ruleset.digest_in(each) for each in ruleset.rules_of(line, maps, table)]
 
 
-def refilled(line: Line, maps: Iterable[Map], family: str = FAMILY) -> list[str]:
+def refilled(line: Line, maps: Iterable[Map], table: Table = TABLE) -> list[str]:
     """All rules of its chain anew."""
-    rules = ruleset.rules_of(line, maps, family)
+    rules = ruleset.rules_of(line, maps, table)
     return [
-        ruleset.chain_flushed(ruleset.chain_of(line.name), family),
-        *(ruleset.rule_come(line.name, each, family) for each in rules),
+        ruleset.chain_flushed(ruleset.chain_of(line.name), table),
+        *(ruleset.rule_come(line.name, each, table) for each in rules),
     ]  # fmt: skip
 
 
 class Transaction:
     """What leads from ``known`` to what it is told; the maps are there before the rules that ask them, and longer."""
 
-    def __init__(self, known: Known, lines: Mapping[str, Line], now: float, family: str = FAMILY) -> None:
+    def __init__(self, known: Known, lines: Mapping[str, Line], now: float, table: Table = TABLE) -> None:
         """``lines``: those with a chain. ``now``: UNIX s."""
         self.known = known
         self.refused: dict[Spot, str] = {}
@@ -80,7 +80,7 @@ class Transaction:
         """Of each line of the script; None: it is for several."""
         self._lines = lines
         self._now = now
-        self._family = family
+        self._table = table
         self._taken: set[Spot] = set()
         self._put: dict[Spot, tuple[Rule, tuple[str, str]]] = {}
         self._out: list[tuple[Spot, str]] = []
@@ -103,8 +103,8 @@ class Transaction:
                 return
             # This changes nothing if it is there, and what is not there cannot be deleted.
             as_it_was = Rule(rule.number, rule.dscp, None)
-            self._out.append((spot, ruleset.element_come(name, key, as_it_was, self._now, self._family)))
-        self._out.append((spot, ruleset.element_gone(name, key, self._family)))
+            self._out.append((spot, ruleset.element_come(name, key, as_it_was, self._now, self._table)))
+        self._out.append((spot, ruleset.element_gone(name, key, self._table)))
 
     def put(self, spot: Spot, rule: Rule) -> None:
         """In place of what it is now."""
@@ -125,7 +125,7 @@ class Transaction:
         self.take(spot)
         self._sizes[name] += 1
         self._put[spot] = rule, (name, key)
-        self._in.append((spot, ruleset.element_come(name, key, rule, self._now, self._family)))
+        self._in.append((spot, ruleset.element_come(name, key, rule, self._now, self._table)))
 
     def finish(self) -> None:
         """Write the script; empty if there is nothing to do."""
@@ -135,12 +135,12 @@ class Transaction:
             if self.known.sizes[name] + self._sizes[name] <= 0:
                 self._empty.append(name)
                 changed.add(self.known.maps[name].line)
-        self._write(None, (ruleset.map_come(each, self._family) for each in self._new.values()))
+        self._write(None, (ruleset.map_come(each, self._table) for each in self._new.values()))
         for spot, text in (*self._out, *self._in):
             self._write(spot, [text])
         for line in sorted(changed & self._lines.keys()):
-            self._write(None, refilled(self._lines[line], self._maps_of(line), self._family))
-        self._write(None, (ruleset.gone("map", name, self._family) for name in self._empty))
+            self._write(None, refilled(self._lines[line], self._maps_of(line), self._table))
+        self._write(None, (ruleset.gone("map", name, self._table) for name in self._empty))
 
     def _maps_of(self, line: str) -> set[Map]:
         gone = {self.known.maps[name] for name in self._empty}
@@ -163,4 +163,4 @@ class Transaction:
         for name in self._empty:
             del known.maps[name], known.sizes[name]
         for line in changed & self._lines.keys():
-            known.chains[line] = digests(self._lines[line], known.maps_of(line), self._family)
+            known.chains[line] = digests(self._lines[line], known.maps_of(line), self._table)

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from asa.dataplane.backend import MOST_STRAYS, Abilities, Counters, EnforcementFailed, Found, Reading, Spot, Unfit
+from asa.dataplane.nft.table import NftTable
 from asa.dataplane.openvswitch import kernel, pipeline, queues
 from asa.dataplane.openvswitch.change import Change
-from asa.dataplane.openvswitch.egress import Egress
+from asa.dataplane.openvswitch.egress import TABLE
 from asa.dataplane.openvswitch.ovsdb import Ovsdb
 from asa.dataplane.openvswitch.pipeline import Laid, meter_for
 from asa.dataplane.openvswitch.places import Places
@@ -30,10 +31,15 @@ MOST_LOOKED_AT: Final = 8
 """Spots that are asked for one by one; with more everything is read."""
 
 NOTES: Final = (
-    "on the way in a ceiling is held by dropping, and nothing is guaranteed",
+    "on the way in a meter holds to the ceiling by dropping: TCP gets about half of it, and nothing is guaranteed",
+    f"no queue has less than {queues.LEAST} bit/s, whatever is reserved",
+    "bonds, patch ports and tunnels have no queues and are refused as lines",
     "a packet is looked at as it comes into the bridge: its VLAN is that of its frame there",
     "a marking is set before it is known by which port a packet leaves",
     "of several mirrors that want a packet, the one that looks at most gets it",
+)
+SYSTEM: Final = (
+    "the datapath is the kernel's, with which this back end was never tried: its tests have that in user space only"
 )
 USERSPACE: Final = "the datapath is in user space and has no queues: nftables leads packets to them (table asa_ovs)"
 
@@ -50,7 +56,7 @@ class OpenVSwitch:
         self._directory = ovsdb.parent
         self._take_over = take_over
         self._now = now
-        self._egress = Egress(now)
+        self._egress = NftTable(now, TABLE)
         self._egress_lines = 0
         self._egress_wrong: dict[str, str] = {}
         self._lines: dict[str, Line] = {}
@@ -76,8 +82,8 @@ class OpenVSwitch:
         userspace = [line for line in fit if line.way == "out" and (port := ports[line.name]) and port.userspace]
         if userspace:
             self._egress.probe(userspace)
-        notes = (*NOTES, *(each for each in problems if each), *([USERSPACE] if userspace else []))
-        return Abilities(actions=frozenset(Action), notes=notes)
+        there = [port for line in fit if (port := ports[line.name]) is not None]
+        return Abilities(actions=frozenset(Action), notes=(*notes_of(there), *(each for each in problems if each)))
 
     # -- applying
 
@@ -314,6 +320,12 @@ class OpenVSwitch:
 
     def close(self) -> None:
         self._egress.close()
+
+
+def notes_of(ports: Iterable[Port]) -> tuple[str, ...]:
+    """What to know where lines are these ports."""
+    datapaths = {each.userspace for each in ports}
+    return (*NOTES, *([USERSPACE] if True in datapaths else []), *([SYSTEM] if False in datapaths else []))
 
 
 def _problem(line: Line, port: Port | None) -> str:

@@ -15,8 +15,8 @@ from typing import Final
 
 from asa.dataplane.backend import EnforcementFailed, Spot
 from asa.dataplane.commands import CommandFailed
+from asa.dataplane.nft.table import NftTable
 from asa.dataplane.openvswitch import kernel, pipeline, queues
-from asa.dataplane.openvswitch.egress import Egress
 from asa.dataplane.openvswitch.flows import LONGEST, Flow
 from asa.dataplane.openvswitch.openflow import Bridge
 from asa.dataplane.openvswitch.ovsdb import Ovsdb
@@ -43,7 +43,7 @@ class Change:
     """One turn of apply; what it does it writes into ``known``, and what was refused into ``wanted.failed``."""
 
     def __init__(
-        self, database: Ovsdb, known: Known, egress: Egress, lines: Mapping[str, tuple[Line, Port]], wanted: Wishes,
+        self, database: Ovsdb, known: Known, egress: NftTable, lines: Mapping[str, tuple[Line, Port]], wanted: Wishes,
         now: Callable[[], float],
     ) -> None:  # fmt: skip
         self._database = database

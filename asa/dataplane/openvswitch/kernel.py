@@ -15,7 +15,6 @@ DEFAULT: Final = 0x1
 """The class of queue 0."""
 WHOLE: Final = 0xFFFE
 
-
 QUEUE: Final = 40
 """Packets that may wait in a class of a userspace datapath. ovs-vswitchd writes all packets by one socket, in whose
 buffer those that wait are counted: a long queue fills it, and then packets of every class are lost."""
@@ -41,33 +40,24 @@ def foreign(device: str) -> str:
 
 def classes(device: str) -> dict[int, Rates]:
     """By number; empty if there is no such interface or nothing on it."""
-    return {_number(body): netlink._rates(body) for body in _told(device)}
+    found = netlink.link(device)
+    return {} if found is None else netlink.classes(found.index, MAJOR)
 
 
 def one_class(device: str, number: int) -> Rates | None:
     found = netlink.link(device)
-    if found is None:
-        return None
-    body = netlink._one(netlink._GETTCLASS, netlink._TC.pack(0, 0, found.index, MAJOR << 16 | number, MAJOR << 16, 0))
-    return None if body is None else netlink._rates(body)
+    return None if found is None else netlink.one_class(found.index, number, MAJOR)
 
 
 def counters(device: str) -> dict[int, Counters]:
-    return {_number(body): netlink._counters(body) for body in _told(device)}
+    found = netlink.link(device)
+    return {} if found is None else netlink.counters(found.index, MAJOR)
 
 
 def leaves(device: str) -> set[int]:
     """Numbers of the classes with a bounded queue."""
     found = netlink.link(device)
-    if found is None:
-        return set()
-    return {
-        parent & 0xFFFF
-        for _, _, index, _, parent, _ in map(
-            netlink._TC.unpack_from, netlink._dump(netlink._GETQDISC, netlink._TC.pack(0, 0, 0, 0, 0, 0))
-        )
-        if index == found.index and parent >> 16 == MAJOR
-    }
+    return set() if found is None else netlink.leaves(found.index, MAJOR)
 
 
 def bound(device: str, numbers: Iterable[int]) -> None:
@@ -77,15 +67,3 @@ def bound(device: str, numbers: Iterable[int]) -> None:
     ]  # fmt: skip
     if lines:
         commands.run("tc", ["-force", "-batch", "-"], "\n".join([*lines, ""]))
-
-
-def _told(device: str) -> list[bytes]:
-    found = netlink.link(device)
-    if found is None:
-        return []
-    return netlink._dump(netlink._GETTCLASS, netlink._TC.pack(0, 0, found.index, 0, MAJOR << 16, 0))
-
-
-def _number(body: bytes) -> int:
-    handle: int = netlink._TC.unpack_from(body)[3]
-    return handle & 0xFFFF

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
@@ -136,15 +136,17 @@ def _number(
             given[way].add(number)
         else:
             new.append((entry, way))
-    free = {
-        way: (each for each in count(queues.FIRST) if each not in used[way] and each not in given[way]) for way in used
-    }
+    free = {way: _free(used[way] | given[way]) for way in used}
     for entry, way in new:
         number = next(free[way])
         if number > queues.LAST:
             found.failed[entry.key] = f"{bridge} has no number left for a queue"
             continue
         found.numbers[entry.key] = number
+
+
+def _free(taken: Collection[int]) -> Iterator[int]:
+    return (each for each in count(queues.FIRST) if each not in taken)
 
 
 def _queued(known: Known, bridge: str) -> set[int]:

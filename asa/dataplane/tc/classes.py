@@ -6,7 +6,7 @@ be; so what a predecessor of this agent set up goes on as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -52,9 +52,14 @@ class Ground:
                 return number
         return None
 
-    def guaranteed(self, without: frozenset[int] = frozenset()) -> int:
-        """bit/s, of all classes below the line's."""
-        return sum(rates.guarantee for number, rates in self.classes.items() if number not in without | {WHOLE})
+    def guaranteed(self, ending: Collection[int] = ()) -> int:
+        """bit/s, of all classes below the line's. Those ``ending`` are about to go: they count only for what they would
+        not give up."""
+        return sum(
+            rates.guarantee
+            for number, rates in self.classes.items()
+            if number != WHOLE and (number not in ending or rates.guarantee > LOWEST_RATE)
+        )
 
     @property
     def most(self) -> int:

@@ -58,6 +58,8 @@ class Classifier(Protocol):
     redirects: bool
     """Whether it makes what comes in go through the device of a line itself. What is redirected to that before, by
     ``tc``, passes no nftables hook on the way."""
+    filters: bool
+    """Whether its rules are filters of the queues, each of which holds the class it leads to."""
 
     def probe(self, lines: Sequence[Line]) -> Abilities: ...
 
@@ -72,6 +74,11 @@ class Classifier(Protocol):
 
     def look(self, spots: Collection[Spot]) -> Mapping[Spot, Rule]:
         """Some rules, those that are there: quick for a few."""
+        ...
+
+    def amiss(self, lines: Collection[Line]) -> Mapping[str, str]:
+        """By line what is wrong with what :meth:`prepare` does, empty if nothing: quick for a few, and as true as what
+        was known of the rest."""
         ...
 
     def change(self, gone: Collection[Spot], come: Mapping[Spot, Rule]) -> Mapping[Spot, str]:

@@ -34,6 +34,8 @@ class TrafficControl:
         self._lines: tuple[Line, ...] = ()
         self._seen: dict[str, Seen] = {}
         self._leftovers: list[Leftover] = []
+        self._filtered: dict[str, int] = {}
+        # Devices with filters that are no more wanted, and their indices.
         self._rules: Mapping[Spot, Rule] = {}
         self._hindered: dict[str, str] = {}
         self._known = False
@@ -60,6 +62,7 @@ class TrafficControl:
     def _whole(self) -> Reading:
         self._known = self._settled = False
         self._seen, self._leftovers = shaper.survey(self._lines, self._redirect)
+        self._filtered = {} if self._classifier.filters else shaper.filtered(self._seen.values())
         there = [each.line for each in self._seen.values() if each.link is not None]
         self._rules, wrong, strays = self._classifier.read(there)
         self._known = True
@@ -72,7 +75,8 @@ class TrafficControl:
             for number in seen.classes
             if number not in (WHOLE, DEFAULT) and (name, number) not in led_to
         )
-        all_strays = [*(each.words for each in self._leftovers), *strays, *orphans]
+        filters = (f"u32 filters of ours on {device}" for device in self._filtered)
+        all_strays = [*(each.words for each in self._leftovers), *filters, *strays, *orphans]
         return Reading(lines, _found(self._rules, classes), tuple(all_strays[:MOST_STRAYS]))
 
     def _trouble(self, seen: Seen, wrong: str) -> str:
@@ -90,11 +94,15 @@ class TrafficControl:
             for match in matches
         ]
         rules = self._classifier.look(spots)
+        wrong = self._classifier.amiss([each.line for each in seen.values() if each.link is not None])
+        if any(wrong.values()):
+            self._known = False
         classes: dict[str, dict[int, Rates]] = {}
         for name, each in seen.items():
             numbers = {rule.number for spot, rule in rules.items() if spot[0] == name and rule.number}
             classes[name] = _classes(each, numbers)
-        return Reading({name: self._trouble(each, "") for name, each in seen.items()}, _found(rules, classes))
+        troubles = {name: self._trouble(each, wrong.get(name, "")) for name, each in seen.items()}
+        return Reading(troubles, _found(rules, classes))
 
     def count(self) -> Mapping[Key, Counters]:
         found: dict[Key, Counters] = {}
@@ -137,6 +145,7 @@ class TrafficControl:
         self._hindered |= self._classifier.prepare(usable)
         shaper.remove(self._leftovers)
         self._leftovers = []
+        self._unfilter()
         grounds = {
             name: Ground(each.line, each.device, dict(each.classes), set(each.leaves))
             for name, each in self._seen.items()
@@ -145,6 +154,16 @@ class TrafficControl:
         rules = {spot: rule for spot, rule in self._rules.items() if spot[0] in grounds}
         self._register = Register(grounds, rules, self._register.numbers)
         self._settled = True
+
+    def _unfilter(self) -> None:
+        """Of queues that the u32 classifier had before: its filters lead packets, and hold the classes they lead to."""
+        if self._filtered:
+            # Seldom needed.
+            from asa.dataplane.u32.classifier import sweep
+
+            for index in self._filtered.values():
+                sweep(index)
+        self._filtered = {}
 
     def _done(self, steps: Steps) -> dict[Key, str]:
         failed: dict[Key, str] = {}
@@ -181,7 +200,9 @@ class TrafficControl:
 
     def _fitting(self, steps: Steps, failed: dict[Key, str]) -> list[Step]:
         """Those that may grow although something else could not shrink: HTB would give away more than there is."""
-        ending = frozenset(each.number for each in steps.ends)
+        ending: dict[str, set[int]] = {}
+        for each in steps.ends:
+            ending.setdefault(each.ground.line.name, set()).add(each.number)
         total: dict[str, int] = {}
         fitting = []
         for step in steps.grows:
@@ -191,7 +212,7 @@ class TrafficControl:
                 continue
             before = ground.classes.get(step.number)
             more = step.rates.guarantee - (0 if before is None else before.guarantee)
-            now = total[name] if name in total else ground.guaranteed(ending)
+            now = total[name] if name in total else ground.guaranteed(ending.get(name, ()))
             if now + more > ground.most and (key := ground.owners.get(step.number)) is not None:
                 failed[key] = f"{name} has classes that should have gone, and no room beside them"
                 continue

@@ -22,6 +22,9 @@ OWN_INGRESS: Final = 2_650
 SHARED_INGRESS: Final = 2_651
 """The same where the ingress qdisc was there before."""
 
+FILTERS: Final = 2_650
+"""The preference of our u32 filters on root qdiscs."""
+
 NUMBERS: Final = {
     # The queue of a class has its number as handle, and a5a: is the root's.
     way: tuple(each for each in range(FIRST, LAST + 1) if each % 2 == odd and each != MAJOR)

@@ -130,6 +130,12 @@ def queues() -> Queues:
     return found
 
 
+def leaves(index: int, major: int = MAJOR) -> set[int]:
+    """Minor numbers of the classes of the root qdisc ``major`` of an interface that have a queue of their own."""
+    asked = (_TC.unpack_from(body) for body in _dump(_GETQDISC, _TC.pack(0, 0, 0, 0, 0, 0)))
+    return {parent & 0xFFFF for _, _, its, _, parent, _ in asked if its == index and parent >> 16 == major}
+
+
 def root(index: int) -> Qdisc | None:
     return _at(index, _ROOT)
 
@@ -156,6 +162,16 @@ def counters(index: int, major: int = MAJOR) -> dict[int, Counters]:
 def filters(index: int) -> list[Filter]:
     """At the ingress of an interface, with one for each preference at least."""
     return [_filter(body) for body in _dump(_GETTFILTER, _TC.pack(0, 0, index, 0, _INGRESS_FILTERS, 0))]
+
+
+def queue_filters(index: int, major: int = MAJOR) -> list[Filter]:
+    """Of the root qdisc ``major`` of an interface, likewise."""
+    return [_filter(body) for body in _dump(_GETTFILTER, _TC.pack(0, 0, index, 0, major << 16, 0))]
+
+
+def dump(kind: int, body: bytes, protocol: int) -> list[bytes]:
+    """All answers to a question of another family of netlink's. Raises EnforcementFailed."""
+    return _told(kind, _DUMP, body, protocol) or []
 
 
 # -- what is in the answers
@@ -250,11 +266,11 @@ def messages(octets: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         at += (length + 3) & ~3
 
 
-def _asked(kind: int, flags: int, body: bytes) -> tuple[list[bytes], bool]:
+def _asked(kind: int, flags: int, body: bytes, protocol: int) -> tuple[list[bytes], bool]:
     """The answers, and whether they are of one moment. Raises OSError for the kernel's error."""
     bodies: list[bytes] = []
     whole = True
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as netlink:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as netlink:
         netlink.settimeout(PATIENCE)
         # Nobody but the kernel is heard then.
         netlink.connect((0, 0))
@@ -270,10 +286,10 @@ def _asked(kind: int, flags: int, body: bytes) -> tuple[list[bytes], bool]:
                 bodies.append(answer)
 
 
-def _told(kind: int, flags: int, body: bytes) -> list[bytes] | None:
+def _told(kind: int, flags: int, body: bytes, protocol: int = socket.NETLINK_ROUTE) -> list[bytes] | None:
     for _ in range(ATTEMPTS):
         try:
-            found, whole = _asked(kind, flags, body)
+            found, whole = _asked(kind, flags, body, protocol)
         except OSError as error:
             if error.errno in _ABSENT:
                 return None

@@ -167,6 +167,17 @@ def _leftovers(
     return found
 
 
+def filtered(seen: Iterable[Seen]) -> dict[str, int]:
+    """Devices of lines whose queues have u32 filters of ours, and their indices. Raises EnforcementFailed."""
+    return {
+        each.device: each.link.index
+        for each in seen
+        if each.link is not None
+        and each.shaped
+        and any(its.kind == "u32" and its.preference == htb.FILTERS for its in netlink.queue_filters(each.link.index))
+    }
+
+
 def _unredirected(interface: str, filters: Sequence[Filter]) -> list[str]:
     """The ingress qdisc goes too if we made it and nobody else uses it by now."""
     ours = sorted({each.preference for each in filters if _ours(each)})
@@ -277,9 +288,15 @@ def probe(redirect: bool) -> Abilities:
     if netlink.link(SCRATCH) is not None:
         # Of a probe that was killed.
         run("ip", [htb.device_gone(SCRATCH)])
-    kind = next((each for each in ("ifb", "dummy") if not run("ip", [htb.scratch_come(SCRATCH, each)])), None)
-    if kind is None:
-        raise Unfit("no device can be made to try with", hint="it takes CAP_NET_ADMIN, and modprobe ifb")
+    for kind in ("ifb", "dummy"):
+        if not (refused := run("ip", [htb.scratch_come(SCRATCH, kind)])):
+            break
+    else:
+        why = next(iter(refused.values()))
+        raise Unfit(
+            f"no device can be made to try with: {why}{commands.needed(why)}",
+            hint="give the agent CAP_NET_ADMIN, and modprobe ifb",
+        )
     try:
         rates = Rates(8_000, 8_000, 0)
         come = [

@@ -15,7 +15,7 @@ from ipaddress import IPv4Network
 from typing import Final
 
 from asa.dataplane.backend import MOST_STRAYS, Abilities, EnforcementFailed, Spot, Unfit
-from asa.dataplane.commands import CommandFailed, run
+from asa.dataplane.commands import CommandFailed, needed, run
 from asa.dataplane.match import Match
 from asa.dataplane.plan import Action, Line
 from asa.dataplane.tc.classifier import Rule, device_of
@@ -49,6 +49,7 @@ class U32:
 
     name = "u32"
     redirects = False
+    filters = True
 
     def __init__(self) -> None:
         self._trees: dict[str, tuple[int, Tree]] = {}
@@ -63,7 +64,8 @@ class U32:
         try:
             run("ip", ["link", "add", SCRATCH, "type", "ifb"])
         except CommandFailed as error:
-            raise Unfit(f"u32 cannot be tried: {error.message}", hint="the kernel needs ifb") from None
+            why = f"u32 cannot be tried: {error.message}{needed(error.said)}"
+            raise Unfit(why, hint="the kernel needs ifb") from None
         try:
             self._try()
         finally:
@@ -100,8 +102,9 @@ class U32:
                 except EnforcementFailed as error:
                     wrong[line.name] = error.message
         with _asking():
-            for index in set(kernel.queues()) - kept:
-                _clear(index)
+            foreign = set(kernel.queues()) - kept
+        for index in foreign:
+            sweep(index)
         names = {line.name for line in lines}
         self._trees = {line: tree for line, tree in self._trees.items() if line in names}
         return wrong
@@ -119,8 +122,7 @@ class U32:
             for (action, match), leaf in tree.leaves.items():
                 rules[line.name, action, match] = rule_of(leaf)
             strays += [f"u32 filter {each:08x} on {device_of(line.name)} is of no use" for each in tree.strays]
-            if _earliest(tree) is not None and not self._warden.present():
-                wrong[line.name] = "no process watches when rules expire"
+            wrong[line.name] = self._unwatched(line.name)
         return rules, wrong, strays[:MOST_STRAYS]
 
     def look(self, spots: Collection[Spot]) -> Mapping[Spot, Rule]:
@@ -137,6 +139,14 @@ class U32:
                 leaves = {label: leaf for label in labels if (leaf := known[1].leaves.get(label)) is not None}
             found |= {(line, action, match): rule_of(leaf) for (action, match), leaf in leaves.items()}
         return found
+
+    def amiss(self, lines: Collection[Line]) -> Mapping[str, str]:
+        return {each.name: self._unwatched(each.name) for each in lines}
+
+    def _unwatched(self, line: str) -> str:
+        known = self._known(line)
+        expires = known is not None and _earliest(known[1]) is not None
+        return "no process watches when rules expire" if expires and not self._warden.present() else ""
 
     def change(self, gone: Collection[Spot], come: Mapping[Spot, Rule]) -> Mapping[Spot, str]:
         refused: dict[Spot, str] = {}
@@ -167,8 +177,9 @@ class U32:
 
     def clear(self) -> None:
         with _asking():
-            for index in kernel.queues():
-                _clear(index)
+            queues = kernel.queues()
+        for index in queues:
+            sweep(index)
         self._trees.clear()
 
     def close(self) -> None:
@@ -266,10 +277,16 @@ def _ended(index: int, links: Sequence[Link]) -> list[bytes]:
     return [link_deletion(index, each, root) for each in links]
 
 
-def _clear(index: int) -> None:
-    if not kernel.others(index):
-        kernel.change([deletion(index, 0)])
-        return
+def sweep(index: int) -> None:
+    """Leave no filter of ours on an interface's queue. Raises EnforcementFailed and Unfit."""
+    with _asking():
+        if kernel.others(index):
+            _sweep_shared(index)
+        else:
+            kernel.change([deletion(index, 0)])
+
+
+def _sweep_shared(index: int) -> None:
     # The kernel keeps the tables of all preferences of a queue together, and drops them only with the last preference.
     tree = Tree(kernel.nodes(index))
     leaves = [each.handle for each in tree.leaves.values()]
@@ -311,5 +328,5 @@ def _asking() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.EPERM:
-            raise Unfit("u32 filters may not be changed", hint="the agent needs CAP_NET_ADMIN") from None
+            raise Unfit("u32 filters may not be changed: it takes CAP_NET_ADMIN") from None
         raise EnforcementFailed(f"the kernel did not do it: {error.strerror or error}") from None
