@@ -69,7 +69,7 @@ class Installation:
         """What is no longer wanted and was not read back as gone, and whose it was."""
         self._of: dict[str, dict[Key, Entry]] = {}
         """What each reservation gets."""
-        self._unshaped: dict[str, str] = {}
+        self._unshaped: dict[Key | str, str] = {}
         """What was wrong with lines when they were last read."""
         self._since: dict[Key, int] = {}
         self._counted: tuple[float, Mapping[Key, Counters]] = (0.0, {})
@@ -201,9 +201,9 @@ class Installation:
         """What of ``keys`` is in place as it shall be, and what is wrong with the rest."""
         self.lost = 0
         words = {(each.line, each.ids): f"{each.before} in place of {each.after}" for each in found if each.ids}
-        unshaped = {name: why for name, why in reading.lines.items() if why}
+        unshaped: dict[Key | str, str] = {name: why for name, why in reading.lines.items() if why}
         self._unshaped = {name: why for name, why in self._unshaped.items() if name not in reading.lines} | unshaped
-        wrong: dict[Key | str, str] = dict(unshaped)
+        wrong = dict(unshaped)
         for key in plan.entries if keys is None else keys:
             entry = plan.entries.get(key)
             if entry is None:
