@@ -43,6 +43,9 @@ from asa.service import Service
 _TICK_S: Final = 0.25
 """How often a server looks for connections idle too long, and whether it is to stop."""
 
+_SETTLE_S: Final = 0.5
+"""For workers to give back connections when a server stops."""
+
 
 class _Gateway(wsgi.Gateway_10):
     """The environment of a request, with its connection: WSGI has no other way to tell that a client is gone."""
@@ -56,6 +59,8 @@ class _Gateway(wsgi.Gateway_10):
 class _Connections(ConnectionManager):
     def close(self) -> None:
         """Close the idle ones; what has arrived on them already is still answered."""
+        # Whoever has its answer may have asked again before its worker has given the connection back.
+        self.server.requests.settle(min(_SETTLE_S, self.server.shutdown_timeout))
         for number, connection in list(self._selector.select(0)):  # type: ignore[attr-defined]  # not in the stubs
             if connection is not self.server:
                 self._selector.unregister(number)  # type: ignore[attr-defined]
@@ -76,6 +81,12 @@ class _Workers(ThreadPool):
         worker.name = f"{self.server.name}-{next(self._numbers)}"
         worker.start()
         return worker
+
+    def settle(self, seconds: float) -> None:
+        """Until no worker has a connection, ``seconds`` at most."""
+        until = time.monotonic() + seconds
+        while any(each.conn is not None for each in self.threads) and time.monotonic() < until:
+            time.sleep(0.001)
 
     @property
     def threads(self) -> list[WorkerThread]:
