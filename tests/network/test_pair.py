@@ -250,6 +250,7 @@ def test_a_wait_prolongs_the_initiators_patience(pair):
     pair.b.register("wait")
     pair.b.serve("wait", [["wait", 20_000], ["hold", "wait"], ["accept"]])
     pair.a.register("wait")
+    assert eventually(lambda: pair.a.discover("wait"))
     future = pair.a.begin("negotiate", "wait", 1, timeout=1_500)
     with pytest.raises(TimeoutError):
         future.result(2.5)
@@ -261,6 +262,7 @@ def test_a_wait_that_runs_out_ends_the_negotiation(pair):
     pair.b.register("short wait")
     pair.b.serve("short wait", [["wait", 300], ["hold", "short wait"], ["accept"]])
     pair.a.register("short wait")
+    assert eventually(lambda: pair.a.discover("short wait"))
     before = time.monotonic()
     assert pair.a.code_of("negotiate", "short wait", 1) == "noNegReply"
     assert 0.3 <= time.monotonic() - before < 9
