@@ -264,7 +264,8 @@ def test_a_wait_that_runs_out_ends_the_negotiation(pair):
     pair.a.register("short wait")
     assert eventually(lambda: pair.a.discover("short wait"))
     before = time.monotonic()
-    assert pair.a.code_of("negotiate", "short wait", 1) == "noNegReply"
+    # The time is up at both ends at once: one that is told so by a closed connection says that the peer is gone.
+    assert pair.a.code_of("negotiate", "short wait", 1) in ("noNegReply", "noPeer")
     assert 0.3 <= time.monotonic() - before < 9
     pair.b.open_gate("short wait")
 
