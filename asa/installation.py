@@ -215,13 +215,16 @@ class Installation:
             else:
                 self._right[key] = entry
                 self._since.setdefault(key, now)
-        for key in list(self._leaving):
-            line, action, matches = key
-            if keys is not None and key not in keys:
-                continue
+        leaving = {
+            key: {(key[0], key[1], each) for each in key[2]} & reading.found.keys()
+            for key in self._leaving
+            if keys is None or key in keys
+        }
+        wanted = self._wanted() if any(leaving.values()) else frozenset[Spot]()
+        for key, still in leaving.items():
             self._not_right(key)
-            still = [spot for each in matches if (spot := (line, action, each)) in reading.found]
-            if still and not self._passed_on(still):
+            # Packets that passed on to another entry are not left over.
+            if still - wanted:
                 wrong[key] = "it is still there"
             else:
                 del self._leaving[key]
@@ -232,10 +235,10 @@ class Installation:
             wrong.setdefault(each.line or _NOWHERE, f"{each.before} is left")
         return wrong
 
-    def _passed_on(self, spots: Collection[Spot]) -> bool:
-        """Whether all of them are somebody else's now."""
-        theirs = {(each.line, each.action, match) for each in self._plan.entries.values() for match in each.matches}
-        return theirs.issuperset(spots)
+    def _wanted(self) -> frozenset[Spot]:
+        """All spots of the plan."""
+        entries = self._plan.entries.values()
+        return frozenset((each.line, each.action, match) for each in entries for match in each.matches)
 
     def _not_right(self, key: Key) -> None:
         self._right.pop(key, None)
