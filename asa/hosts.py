@@ -23,7 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Literal
 
-from asa.config.sections import Problems, Rules, Section
+from asa.config.section import Problems, Rules, Section
 from asa.config.values import Wrong, an_optional, as_read, shown
 from asa.errors import BadConfig, BadRequest
 from asa.flows import Endpoint, Flow, HostName, InvalidFlow, Mac, Place

@@ -115,7 +115,8 @@ WITHOUT_IO = [
     "objectives", "objectives.agent", "objectives.block", "objectives.fields", "objectives.holdings", "objectives.node",
     "objectives.pact", "objectives.params", "objectives.reach", "objectives.resource", "objectives.txn",
     "asa.accounts", "asa.alarms", "asa.answering", "asa.asking", "asa.audit", "asa.btree", "asa.calendar", "asa.caps",
-    "asa.config.sections", "asa.config.values", "asa.credentials", "asa.diary", "asa.errors", "asa.expiry",
+    "asa.config.api", "asa.config.section", "asa.config.sections", "asa.config.values", "asa.credentials",
+    "asa.diary", "asa.errors", "asa.expiry",
     "asa.flows", "asa.ledger",
     "asa.lifecycle", "asa.listing", "asa.pacts", "asa.pairing", "asa.peers", "asa.placement", "asa.pool",
     "asa.quantities", "asa.reach", "asa.records", "asa.reservations", "asa.shortage", "asa.states", "asa.terms",
@@ -135,6 +136,7 @@ WITHOUT_IO = [
 """Rules and values: sockets, threads, clocks and files are handed in, or better, not there."""
 
 NONE_THE_LESS = {
+    "asa.config.api": {"pathlib"},
     "asa.config.sections": {"pathlib"},
     "asa.config.values": {"pathlib"},
     "asa.quantities": {"datetime"},

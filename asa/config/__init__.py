@@ -17,9 +17,10 @@ from typing import Any, Final
 
 # As a module: it is made of what sections are made of, so it may be the one that is imported first.
 from asa import hosts
+from asa.config.api import ApiSection
+from asa.config.section import Problems, Section, problem_text
 from asa.config.sections import (
     AgentSection,
-    ApiSection,
     Config,
     EnforcementSection,
     FlowsSection,
@@ -27,13 +28,10 @@ from asa.config.sections import (
     LimitsSection,
     LinkSection,
     PoolSeed,
-    Problems,
     RouteSection,
-    Section,
     each_once,
     links_together,
     pools_together,
-    problem_text,
 )
 from asa.config.values import Read, Wrong, a_name, a_prefix, a_rate, an_interface_name, shown
 from asa.errors import BadConfig

@@ -1,23 +1,19 @@
-"""The sections of the mandate as frozen dataclasses, and how their problems are told. No I/O."""
+"""The sections of the mandate as frozen dataclasses, and what they must fulfil together. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal
 
+from asa.config.api import ApiSection
+from asa.config.section import Problems, Rules, Section
 from asa.config.values import (
-    Read,
-    Wrong,
     a_boolean,
     a_choice,
-    a_group,
     a_list,
-    a_loopback_endpoint,
-    a_mode,
-    a_mode_made,
     a_name,
     a_path,
     a_prefix,
@@ -32,74 +28,14 @@ from asa.config.values import (
     interface_names,
     unfit,
 )
-from asa.errors import BadConfig
 from asa.traffic import BUILT_IN, TrafficClass, TrafficClasses
 from objectives.fields import MAX_RATE
-
-Rules = Mapping[str, Read]
 
 RECORD: Final = "record"
 """The back end that leaves packets alone."""
 
 SLOWEST: Final = 1_000
 """bit/s of a link that is shaped: a percent of it is not below the least the kernel knows."""
-
-
-class Problems:
-    """What is wrong, in the order of the file: JSON-ready."""
-
-    def __init__(self) -> None:
-        self.found: list[dict[str, str]] = []
-
-    def add(self, key: str, wrong: str, allowed: str = "") -> None:
-        self.found.append({"key": key, "problem": wrong, "allowed": allowed})
-
-    def reading(self, key: str, read: Read, value: Any) -> Any:
-        """What ``read`` makes of ``value``; None, and a problem, if it refuses it."""
-        try:
-            return read(value)
-        except Wrong as error:
-            self.add(key, error.wrong, error.allowed)
-            return None
-
-    def raise_any(self, source: str) -> None:
-        if not self.found:
-            return
-        count = "one problem" if len(self.found) == 1 else f"{len(self.found)} problems"
-        listed = "; ".join(problem_text(each) for each in self.found)
-        raise BadConfig(
-            f"{source}: {count}: {listed}", hint="see docs/configuration.md", details={"problems": self.found}
-        )
-
-
-def problem_text(problem: Mapping[str, str]) -> str:
-    """One of ``details["problems"]`` of a :class:`BadConfig` in a line."""
-    text = f"{problem['key']} {problem['problem']}".strip()
-    return f"{text}; allowed: {problem['allowed']}" if problem["allowed"] else text
-
-
-class Section:
-    """Checked when made, like what is read; raises :class:`BadConfig`."""
-
-    RULES: ClassVar[Rules] = {}
-    """What each field may be in TOML."""
-    MADE: ClassVar[Rules] = {}
-    """What a field may be once it was read, where the rule does not take that."""
-    ONE_OF: ClassVar[tuple[str, ...]] = ()
-    """Fields of which one at least is not None."""
-
-    def __post_init__(self) -> None:
-        problems = Problems()
-        for name, rule in (dict(self.RULES) | dict(self.MADE)).items():
-            problems.reading(name, rule, getattr(self, name))
-        if self.ONE_OF and all(getattr(self, name) is None for name in self.ONE_OF):
-            problems.add(self.ONE_OF[0], "is missing", f"{' or '.join(self.ONE_OF)}, or both")
-        if not problems.found:
-            self.together(problems)
-        problems.raise_any(type(self).__name__)
-
-    def together(self, problems: Problems) -> None:
-        """What several values, each right by itself, must fulfil together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,38 +78,6 @@ class GraspSection(Section):
     def together(self, problems: Problems) -> None:
         if isinstance(self.address, IPv4Address) and not self.ipv4:
             problems.add("address", f"is {self.address}", "an IPv4 address only together with ipv4 = true")
-
-
-@dataclass(frozen=True, slots=True)
-class ApiSection(Section):
-    socket: Path = Path("/run/asa/asa.sock")
-    socket_mode: int = 0o660
-    socket_group: str | None = None
-    """None: the group the agent runs as."""
-    tcp: tuple[str, int] | None = None
-    """A loopback address and a port; None: the socket only."""
-    token_file: Path | None = None
-    workers: int = 8
-    """Requests that may wait for peers at once, and one more; above it such requests wait, quick ones do not."""
-    admin_file: Path | None = None
-    """The administrator's secret, which does for that of every owner; None: there is none."""
-
-    RULES: ClassVar[Rules] = {
-        "socket": a_socket_path,
-        "socket_mode": a_mode,
-        "socket_group": an_optional(a_group),
-        "tcp": an_optional(a_loopback_endpoint),
-        "token_file": an_optional(a_path),
-        "workers": an_integer(2, 64),
-        "admin_file": an_optional(a_path),
-    }
-    MADE: ClassVar[Rules] = {"socket_mode": a_mode_made}
-
-    def together(self, problems: Problems) -> None:
-        if self.tcp is not None and self.token_file is None:
-            problems.add("token_file", "is missing", "a file with a token is required with tcp")
-        if self.admin_file is not None and self.admin_file == self.token_file:
-            problems.add("admin_file", "is the token_file too", "a file of its own: every client has the token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +236,7 @@ class Config:
 
     agent: AgentSection
     grasp: GraspSection = GraspSection()
-    api: ApiSection = ApiSection()
+    api: ApiSection = ApiSection()  # noqa: RUF009  # frozen
     pools: tuple[PoolSeed, ...] = ()
     limits: LimitsSection = LimitsSection()
     links: tuple[LinkSection, ...] = ()
