@@ -1,10 +1,10 @@
-"""What is counted of one pool, and of one project in it. No I/O."""
+"""What is counted of one pool, and of one project or one member in it. No I/O."""
 
 from __future__ import annotations
 
 from asa.calendar import Calendar
 from asa.pool import Pool
-from asa.records import Seed
+from asa.records import Lent, Seed
 
 
 class Account:
@@ -25,3 +25,12 @@ class Project:
         self.free = Calendar()
         self.free.forget(floor)
         self.reservations = 0
+
+
+class Loan:
+    """What is lent to a member of one pool, below zero in a calendar, and the changes behind it, by their time."""
+
+    def __init__(self, floor: int) -> None:
+        self.free = Calendar()
+        self.free.forget(floor)
+        self.changes: dict[int, Lent] = {}

@@ -7,14 +7,12 @@ import queue
 import secrets
 import time
 from collections.abc import Callable
-from ipaddress import IPv6Address
+from contextlib import suppress
 from pathlib import Path
 from random import SystemRandom
-from socket import IPPROTO_TCP
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import grasp
-from asa import oversight, pacts, removal, seeding
+from asa import oversight, removal, seeding
 from asa.alarms import Alarms
 from asa.books import Books
 from asa.clock import Clock
@@ -26,9 +24,10 @@ from asa.desk import Desk
 from asa.enforcement import Enforcement
 from asa.errors import BadConfig, Conflict, StoreFailed
 from asa.events import Complaints, EventLog
-from asa.identity import FORGOTTEN, MOST_FORGOTTEN, forgotten_by, identify, remembered, remembering
+from asa.identity import identify, remembered, remembering
 from asa.ledger import Ledger
 from asa.listing import view_of
+from asa.membership import MULTICAST_SIZE, admitting, authority_of, identity_of, node_for
 from asa.names import Names
 from asa.neighbourhood import Neighbourhood
 from asa.operations import ACTIVE, Operations
@@ -36,9 +35,11 @@ from asa.peers import Peers
 from asa.performer import Performer
 from asa.policy import Policy
 from asa.predecessor import ENFORCED
+from asa.presence import Presence
 from asa.problems import Problems
-from asa.records import Plan, Reservation, removed
+from asa.records import Reservation
 from asa.relocation import Relocation
+from asa.seals import Seals
 from asa.steps import Party
 from asa.store import Store
 from asa.threads.delegator import Delegator
@@ -56,10 +57,12 @@ from asa.threads.synchronizer import Synchronizer
 from asa.version import VERSION
 from asa.views import Health, ReservationView, Status
 from asa.whereabouts import Whereabouts, limits, thresholds
-from grasp import IPv4Locator, IPv6Locator, Locator, Objective
-from objectives import NodeId, holdings, pact, resource
-from objectives.agent import Announcement
+from grasp import GraspError, Objective, TaggedObjective
+from objectives import NodeId, holdings, pact, resource, revoked
 from objectives.reach import Reach
+
+if TYPE_CHECKING:
+    from asa.threads.warden import Warden
 
 _log = logging.getLogger("asa")
 
@@ -77,12 +80,15 @@ class Agent:
 
     def __init__(self, config: Config, store: Store, clock: Callable[[], float] = time.time) -> None:
         self.config = config
+        self.identity = identity_of(config)
+        self.authority = authority_of(config)
         self.names = Names.under(config.grasp.objective_prefix)
         self.started = int(clock())
         self.phase = "starting"
         self.endings: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._store = store
-        self._wall = clock
+        self.wall = clock
+        """UNIX s."""
         self._clock = Clock(clock)
         rng = SystemRandom()
         me, records = identify(config.agent.name, store, secrets.token_hex(8))
@@ -95,7 +101,11 @@ class Agent:
         self.enforcement = Enforcement(bool(self._lines), section.backend != RECORD, section.rule_life_s)
         self.books = Books(ledger, store, self._store_failed, self._store_works, self.enforcement.changed)
         self.peers = Peers(me, rng, config.limits.peers)
-        self.policy = Policy(self.books, self.events, self._policy_changed, self.complain)
+        self.seals = Seals(self.identity, lambda: self.node.revocations, clock, time.monotonic)
+        self.policy = Policy(
+            self.books, self.events, self._policy_changed, self.complain, me=me.name, objective=self.names.params,
+            seals=self.seals, may_set=self.authority.may_set_params,
+        )  # fmt: skip
         self._active: bool = remembered(self.books, ACTIVE, True)
         self._paused: bool = remembered(self.books, PAUSED, False)
         self.credentials = Credentials(self._salt(), _secret(config.api.admin_file))
@@ -108,16 +118,17 @@ class Agent:
             rng=rng,
             peers=self.peers,
             params=lambda: self.policy.params,
+            lends=self.authority.lends,
             active=lambda: self._active and self.phase in ("starting", "running") and not self.books.failed,
         )
-        self.node = grasp.Node(
-            config.grasp.interfaces,
-            port=config.grasp.port or remembered(self.books, PORT, 0),
-            address=config.grasp.address,
-            ipv4=config.grasp.ipv4,
-            limits=grasp.Limits(cached_floods=config.limits.peers + 64),
-            name="grasp",
-        )
+        self.node = node_for(config, self.identity, remembered(self.books, PORT, 0))
+        self.presence = Presence(self.party, self.books, self.node, lambda: self._active, config.flows.serves)
+        self.warden: Warden | None = None
+        if self.identity is not None:
+            # Here, for a plain agent has no use for what reads certificates.
+            from asa.threads.warden import Warden
+
+            self.warden = Warden(self, self.identity, self._report, rng)
         self.desk = Desk(self)
         self.relocation = Relocation(self)
         self.operations = Operations(self)
@@ -135,6 +146,8 @@ class Agent:
                 # Whatever it floods is newer.
                 self.whereabouts.map.heard(time.monotonic(), Reach(contact.node, 0, contact.serves))
         self._check_mode()
+        if self.warden is not None:
+            self.warden.prepare()
         self.node.start()
         self._remember_port()
         self.asa = self.node.register_asa(f"bandwidth {self.config.agent.name}")
@@ -143,6 +156,8 @@ class Agent:
         self.synchronizer.listen()
         self.negotiator.listen()
         self.neighbourhood.listen()
+        if self.warden is not None:
+            self.warden.listen()
         self.flooder.start()
         # So that an origin that says it is ready has its pools.
         self.seeder.turn()
@@ -166,10 +181,13 @@ class Agent:
     def _register(self) -> None:
         self.asa.register(Objective.negotiation(self.names.resource, dry_run=True), max_size=resource.MAX_SIZE)
         self.asa.register(Objective.negotiation(self.names.pact), max_size=pact.MAX_SIZE)
-        self.asa.register(Objective.synchronization(self.names.params))
+        # With its seal it may be longer than a message usually is.
+        self.asa.register(Objective.synchronization(self.names.params), max_size=MULTICAST_SIZE)
         self.asa.register(Objective.synchronization(self.names.reach))
         self.asa.register(Objective.synchronization(self.names.agent))
-        self.asa.register(Objective.synchronization(self.names.holdings), max_size=holdings.MAX_SIZE)
+        self.asa.register(Objective.synchronization(self.names.revoked), max_size=revoked.MAX_SIZE)
+        pages = Objective.synchronization(self.names.holdings)
+        self.asa.register(pages, max_size=holdings.MAX_SIZE, admit=admitting(self.authority))
 
     def _make_threads(self) -> None:
         performer = Performer(self.asa, self.names.resource, self.names.pact, self.books, self.peers, self.events)
@@ -177,16 +195,15 @@ class Agent:
         party, books, rng, origin = self.party, self.books, self.party.rng, self.config.agent.mode == "origin"
         report = self._report
         self.flooder = Flooder(
-            self.asa, self.names, self.policy, origin, self.announcement, self.reach,
-            self._locator, self.peers.crowd, report, rng,
+            self.asa, self.names, self.policy, self.seals, origin, self.presence, self.peers.crowd, report, rng,
         )  # fmt: skip
         self.synchronizer = Synchronizer(
             self.asa, self.names.params, self.names.holdings, self.policy,
-            lambda: books.read(oversight.holdings), report, rng,
+            lambda: books.read(oversight.holdings), admitting(self.authority), report, rng,
         )  # fmt: skip
         self.negotiator = MainNegotiator(
-            self.asa, self.names.resource, self.names.pact, party, performer, self.desk.asked, self.events,
-            self._complaints, report, rng,
+            self.asa, self.names.resource, self.names.pact, party, performer, self.authority, self.desk.asked,
+            self.events, self._complaints, report, rng,
         )  # fmt: skip
         self.neighbourhood = Neighbourhood(self)
         self.delegator = Delegator(
@@ -215,9 +232,10 @@ class Agent:
             self.enforcer = Enforcer(
                 self.config.enforcement, self._lines, self.config.classes,
                 lambda place: self.surroundings().local(place), books, party.clock, self.enforcement,
-                lambda: self._paused, self.events, self.problem, report, rng, self._wall,
+                lambda: self._paused, self.events, self.problem, report, rng, self.wall,
             )  # fmt: skip
             watched.append(self.enforcer)
+        watched += [self.warden] if self.warden is not None else []
         self.duties = [*watched, Monitor(watched, report, lambda why: self.end("fatal", why), rng)]
 
     def stop(self) -> None:
@@ -235,7 +253,7 @@ class Agent:
 
     def farewell(self) -> None:
         """Tell the others that this agent has handed over all it had and is gone."""
-        self.flooder.flood(self.announcement("left"), self.policy.params["flood_interval"])
+        self.flooder.flood(self.presence.announcement("left"), self.policy.params["flood_interval"])
 
     def end(self, how: str, why: str) -> None:
         """Ask whoever runs this agent to end it."""
@@ -278,18 +296,7 @@ class Agent:
 
     def forget(self, node: NodeId) -> None:
         """A peer that is gone for ever, by an operator's word."""
-
-        def forgotten(ledger: Ledger) -> Plan[None]:
-            known = remembering(ledger, FORGOTTEN, sorted({str(node), *forgotten_by(ledger)})[:MOST_FORGOTTEN])
-            contact = ledger.contacts.get(str(node))
-            undecided = pacts.forget(ledger, self.party.clock(), node)
-            gone = removed([contact] if contact is not None else ())
-            return Plan((*known.changes, *gone, *undecided.changes), None)
-
-        self.books.transact(forgotten)
-        self.whereabouts.map.forget(node)
-        self.peers.forget(node)
-        self.events.tell("peer-forgotten", f"{node} is gone for ever, by an operator's word", peer=str(node))
+        removal.forget(self, node)
 
     # What the parts tell each other.
 
@@ -306,17 +313,6 @@ class Agent:
         if self.ready:
             self.flooder.wake()
 
-    def announcement(self, state: str | None = None) -> Announcement:
-        """What this agent says of itself now."""
-        said = state or ("active" if self._active else "inactive")
-        sequence = time.time_ns() // 1_000_000
-        return self.books.read(lambda ledger: oversight.announcement(self.party, ledger, sequence, said))
-
-    def reach(self) -> Reach | None:
-        """What this agent says it serves; None if it serves nothing by name."""
-        serves = self.config.flows.serves
-        return Reach(self.party.me, time.time_ns() // 1_000_000, serves) if serves else None
-
     def _salt(self) -> bytes:
         """Of this agent's hashes; drawn at the first start."""
         found = remembered(self.books, SALT, "")
@@ -324,12 +320,6 @@ class Agent:
             found = secrets.token_hex(SALT_LENGTH)
             self.books.transact(lambda ledger: remembering(ledger, SALT, found))
         return bytes.fromhex(found)
-
-    def _locator(self) -> Locator:
-        address = self.node.address or IPv6Address("::")
-        if isinstance(address, IPv6Address):
-            return IPv6Locator(address, IPPROTO_TCP, self.node.port)
-        return IPv4Locator(address, IPPROTO_TCP, self.node.port)
 
     def _remember_port(self) -> None:
         port = self.node.port
@@ -342,6 +332,11 @@ class Agent:
 
     def _report(self, thread: str, what: str) -> None:
         self.events.tell("thread-trouble", f"{thread}: {what}", thread=thread)
+
+    def discard(self, tagged: TaggedObjective) -> None:
+        """Let nobody find in the cache what was flooded by who may not."""
+        with suppress(GraspError):
+            self.asa.expire_flood(tagged)
 
     def complain(self, what: str) -> None:
         """A peer sent something that is refused."""
@@ -377,7 +372,7 @@ class Agent:
             status = "inactive" if not self._active else ("degraded" if self._problems else "ok")
         return oversight.health(
             status, self.ready, self.config.agent.name, VERSION, self.books, self.duties,
-            self._problems.all,
+            self._problems.all, self.node.secured,
         )  # fmt: skip
 
     def status(self) -> Status:

@@ -49,7 +49,8 @@ def _serve_ask(party: Party, ask: Ask) -> Steps[None]:
     """Step 2 and 4 of a transfer; if this agent is short itself, third parties are asked first."""
 
     def rule(ledger: Ledger) -> Plan[Offer]:
-        return transfer.escrow(ledger, party.clock(), party.params(), ask, party.keep(ledger, ask.pool))
+        keep, most = party.keep(ledger, ask.pool), party.lends(ask.node.name)
+        return transfer.escrow(ledger, party.clock(), party.params(), ask, keep, most)
 
     party.talking.add(ask.txn)
     try:
@@ -86,8 +87,9 @@ def _relayed(party: Party, ask: Ask, available: int) -> Steps[bool]:
 
 
 def _serve_dry(party: Party, ask: Ask) -> Steps[None]:
+    most = party.lends(ask.node.name)
     kept: Hold = yield Transact(
-        lambda ledger: transfer.hold(ledger, party.clock(), party.params(), ask, party.keep(ledger, ask.pool))
+        lambda ledger: transfer.hold(ledger, party.clock(), party.params(), ask, party.keep(ledger, ask.pool), most)
     )
     if not (yield Propose(kept)):
         yield Transact(lambda ledger: transfer.release(ledger, ask.txn))

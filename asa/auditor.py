@@ -15,6 +15,7 @@ from asa.performer import peer_of
 from asa.steps import Party
 from asa.views import Audit
 from grasp import GraspError
+from grasp.arguments import Somewhere
 from objectives import InvalidValue, NodeId
 from objectives.holdings import HoldingsPage, page_from_value
 
@@ -66,8 +67,9 @@ def _missed(party: Party, node: NodeId) -> bool:
 def _read(asa: grasp.ASA, objective: str, node: NodeId, where: str) -> list[HoldingsPage] | None:
     for _ in range(TRIES):
         try:
-            pages = [_page(asa, objective, where, 0)]
-            pages += [_page(asa, objective, where, number) for number in range(1, pages[0].pages)]
+            peer = peer_of(where, node.name)
+            pages = [_page(asa, objective, peer, 0)]
+            pages += [_page(asa, objective, peer, number) for number in range(1, pages[0].pages)]
         except (GraspError, InvalidValue, ValueError, OSError):
             return None
         if audit.whole(pages):
@@ -75,6 +77,6 @@ def _read(asa: grasp.ASA, objective: str, node: NodeId, where: str) -> list[Hold
     return None
 
 
-def _page(asa: grasp.ASA, objective: str, where: str, number: int) -> HoldingsPage:
+def _page(asa: grasp.ASA, objective: str, peer: Somewhere, number: int) -> HoldingsPage:
     name = f"{objective}.{number}" if number else objective
-    return page_from_value(asa.synchronize(name, peer_of(where), TIMEOUT_MS).value)
+    return page_from_value(asa.synchronize(name, peer, TIMEOUT_MS).value)

@@ -54,6 +54,8 @@ class BadWindow(BadRequest):
 
 
 class Unauthorized(AgentError):
+    """Nothing of the request says who asks: no token and no certificate, or not one of those that count."""
+
     code = "unauthorized"
     status = 401
 
@@ -124,7 +126,8 @@ class Duplicate(Conflict):
 
 
 class Forbidden(AgentError):
-    """Neither the owner's secret nor the administrator's came with the request."""
+    """Neither the owner's secret nor the administrator's came with the request, or who asks has not the role for it;
+    then ``details`` has role and needed."""
 
     code = "forbidden"
     status = 403

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from asa.accounts import Account, Project
+from asa.accounts import Account, Loan, Project
 from asa.calendar import Calendar
 from asa.diary import Diary, FlowKey, flow_of
 from asa.records import (
@@ -26,6 +26,7 @@ from asa.records import (
     Given,
     GivenState,
     Held,
+    Lent,
     Notice,
     Once,
     Pact,
@@ -80,6 +81,7 @@ class Ledger:
         """Those of ``given`` whose outcome is open."""
         self.taken: dict[bytes, Taken] = {}
         self.promises: dict[bytes, Promise] = {}
+        self.loans: dict[tuple[str, str], Loan] = {}  # by member and pool
         self.reservations: dict[str, Reservation] = {}
         self.order: list[str] = []
         """The ids of the reservations, sorted."""
@@ -138,12 +140,10 @@ class Ledger:
         """Forget the time before ``now`` less the margin. The clock never goes back here."""
         if now - MARGIN_S > self.floor:
             self.floor = now - MARGIN_S
-            for account in self.accounts.values():
-                account.free.forget(self.floor)
-            for calendar in self.free_links.values():
+            counted: list[Account | Project | Loan] = [*self.accounts.values(), *self.projects.values()]
+            counted += self.loans.values()
+            for calendar in (*self.free_links.values(), *(each.free for each in counted)):
                 calendar.forget(self.floor)
-            for project in self.projects.values():
-                project.free.forget(self.floor)
 
     def _one(self, before: Record | None, after: Record | None) -> None:
         some = after if after is not None else before
@@ -170,6 +170,12 @@ class Ledger:
                     if isinstance(record, Promise):
                         self._shift(self._account(record.pool).free, sign * record.rate, record.window)
                 _replace(self.promises, some.txn, after)
+            case Lent():
+                loan = self.loans.setdefault((some.member, some.pool), Loan(self.floor))
+                for record, sign in (before, 1), (after, -1):
+                    if isinstance(record, Lent):
+                        self._shift(loan.free, sign * record.change, Window(some.at, None))
+                _replace(loan.changes, some.at, after)
             case Reservation():
                 self._reservation(before, after)
             case Once():
@@ -296,6 +302,8 @@ class Ledger:
                 return self.taken.get(some.txn)
             case Promise():
                 return self.promises.get(some.txn)
+            case Lent():
+                return self.loans.get((some.member, some.pool), Loan(self.floor)).changes.get(some.at)
             case Reservation():
                 return self.reservations.get(some.id)
             case Once():
@@ -366,6 +374,8 @@ class Ledger:
             yield from account.seeds.values()
             for block in account.held:
                 yield Held(pool, block)
+        for loan in self.loans.values():
+            yield from loan.changes.values()
         for table in (
             self.given,
             self.taken,

@@ -8,14 +8,15 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from random import SystemRandom
 from typing import Final, NoReturn
 
 from asa.agent import Agent
 from asa.config import Config
 from asa.errors import AsaError
+from asa.northbound.access import Local
 from asa.northbound.server import Server
+from asa.remote import remote_of
 from asa.salvaged import kept
 from asa.store import Store, salvage
 from grasp import GraspError
@@ -58,9 +59,10 @@ def run(config: Config, *, salvaged: bool = False) -> int:
         api.socket,
         mode=api.socket_mode,
         group=api.socket_group,
-        tcp=api.tcp,
-        token=_token(api.token_file),
+        local=Local(api.operators, api.consumers, api.readers),
+        remote=remote_of(config, lambda: agent.node.revocations),
         workers=api.workers,
+        rate=api.rate,
         inherited=handed_on.get("fds", []),
     )
     # A successor lets whoever asks wait in the backlog until it can answer; any other says that it is starting.
@@ -111,10 +113,6 @@ def _stopped(agent: Agent) -> bool:
         if agent.endings.get()[0] == "stop":
             return True
     return False
-
-
-def _token(file: Path | None) -> str | None:
-    return file.read_text().strip() if file is not None else None
 
 
 def _salvage(config: Config) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from asa.config import Config
+from asa.config.security import DOMAIN
 from asa.version import VERSION
 from asa.views import PoolView
-from objectives import NodeId, agent, holdings, pact, params, reach, resource
+from objectives import NodeId, agent, holdings, pact, params, reach, resource, revoked
 
 METRICS: Final = {
     "pool.seeded": "bit/s all origins brought into a pool",
@@ -70,6 +71,7 @@ def manifest(config: Config, me: NodeId, pools: list[PoolView]) -> dict[str, Any
             {"name": prefix + agent.NAME, "use": "flooding"},
             {"name": prefix + reach.NAME, "use": "flooding"},
             {"name": prefix + holdings.NAME, "use": "synchronization", "max_size": holdings.MAX_SIZE},
+            {"name": prefix + revoked.NAME, "use": "flooding and synchronization", "max_size": revoked.MAX_SIZE},
         ],
         "parameters": {
             name: {"default": each.default, "low": each.low, "high": each.high, "unit": each.unit, "about": each.about}
@@ -77,5 +79,5 @@ def manifest(config: Config, me: NodeId, pools: list[PoolView]) -> dict[str, Any
         },
         "metrics": METRICS,
         "actions": ACTIONS,
-        "substrate": {"name": config.grasp.substrate, "secure": False},
+        "substrate": {"name": config.grasp.substrate, "secure": config.grasp.substrate == DOMAIN},
     }

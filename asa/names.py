@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from objectives import agent, holdings, pact, params, reach, resource
+from objectives import agent, holdings, pact, params, reach, resource, revoked
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,9 @@ class Names:
     agent: str
     pact: str
     reach: str
+    revoked: str
 
     @classmethod
     def under(cls, prefix: str) -> Names:
-        modules = (resource, params, holdings, agent, pact, reach)
+        modules = (resource, params, holdings, agent, pact, reach, revoked)
         return cls(*(prefix + each.NAME for each in modules))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
+from socket import IPPROTO_TCP
 from typing import TYPE_CHECKING, Final
 
 from asa import oversight, pacts
@@ -11,9 +13,11 @@ from asa.errors import StoreFailed
 from asa.ledger import Ledger
 from asa.performer import peer_of, text_of
 from asa.records import Change, Contact, Plan, removed
-from asa.threads.flooder import LIVES
+from asa.seals import Opened, Unsealed, check_age
+from asa.threads.flooder import LIVES, PEERS_PER_SECOND
 from asa.views import SeedView
-from grasp import GraspError, Objective, TaggedObjective
+from grasp import GraspError, IPv4Locator, IPv6Locator, Locator, Objective, TaggedObjective
+from grasp.calls import Peer
 from objectives import Block, InvalidValue, NodeId
 from objectives.agent import Announcement, PoolSummary, announcement_from_value
 from objectives.block import peak
@@ -27,6 +31,8 @@ NAMESAKE: Final = "namesake"
 RIVALS: Final = "seeds-overlap"
 SEARCH_S: Final = 5.0
 SEARCH_MS: Final = 300
+LINKS_S: Final = 4.0
+LOOK_S: Final = 0.05
 MOST_READ: Final = 32
 """Agents asked what they hold before a first seeding."""
 
@@ -49,24 +55,38 @@ class Neighbourhood:
             agent.asa.on_flood(name, take)
             for tagged in agent.asa.floods(name):
                 take(tagged)
+        agent.node.on_neighbour(self._neighbour)
+
+    def _neighbour(self, _: int) -> None:
+        """Somebody can be reached who may not have heard of anything."""
+        self._agent.flooder.greet()
+        if self._agent.warden is not None:
+            self._agent.warden.greet()
 
     def listen_for(self, seconds: float) -> dict[str, list[Block]]:
         """Wait for announcements; the blocks that the agents heard or found then hold or gave away, by pool."""
         agent = self._agent
+        self._await_links()
         until = time.monotonic() + seconds
         self.search()
         time.sleep(max(0.0, until - time.monotonic()))
         held: dict[str, list[Block]] = {}
         for peer in agent.peers.everyone()[:MOST_READ]:
             try:
-                found = agent.asa.synchronize(agent.names.holdings, peer_of(peer.locator), SEARCH_MS)
-                page = page_from_value(found.value)
+                where = peer_of(peer.locator, peer.node.name)
+                page = page_from_value(agent.asa.synchronize(agent.names.holdings, where, SEARCH_MS).value)
             except (GraspError, InvalidValue, ValueError, OSError):
                 continue
             for row in page.rows:
                 if isinstance(row, HeldRow | EscrowRow):
                     held.setdefault(row.pool, []).append(row.block)
         return held
+
+    def _await_links(self) -> None:
+        """In a domain nobody can be heard before there is a link with a neighbour, if there is a neighbour."""
+        node, until = self._agent.node, time.monotonic() + LINKS_S
+        while node.secured and time.monotonic() < until and not any(each.member for each in node.neighbours):
+            time.sleep(LOOK_S)
 
     def search(self) -> None:
         """Discover a peer (RFC 9222 App. C), for as long as none is heard; at most once in SEARCH_S."""
@@ -79,6 +99,12 @@ class Neighbourhood:
             for found in agent.asa.discover(Objective.synchronization(name), SEARCH_MS, minimum_ttl=0):
                 where = text_of(found.locator, found.interface)
                 page = page_from_value(agent.asa.synchronize(name, found, SEARCH_MS).value)
+                if agent.seals.needed:
+                    # Who it says it is has to be who answers there.
+                    claimed = Peer(found.locator, found.interface, page.node.name)
+                    page = page_from_value(agent.asa.synchronize(name, claimed, SEARCH_MS).value)
+                    if claimed.member != page.node.name:
+                        continue
                 if where and page.node != agent.party.me:
                     # Everything it floods is newer than this.
                     self._heard(Announcement(page.node, 0, "active", _summaries(page)), where)
@@ -92,10 +118,28 @@ class Neighbourhood:
             # The next flood comes; what is not remembered is not obeyed either.
             pass
 
+    def _opened(self, tagged: TaggedObjective) -> Opened:
+        """What was flooded. Raises :class:`Unsealed`, and lets nobody find it in the cache."""
+        try:
+            return self._agent.seals.open(tagged.objective.name, tagged.objective.value)
+        except Unsealed:
+            self._agent.discard(tagged)
+            raise
+
+    def _check(self, said: Announcement | Reach, opened: Opened) -> None:
+        """Raises :class:`Unsealed` if it was sealed by another, or is repeated by one who kept it."""
+        agent = self._agent
+        opened.claimed_by(said.node.name)
+        if opened.member is not None:
+            interval = max(agent.policy.params["flood_interval"], agent.peers.crowd() / PEERS_PER_SECOND)
+            check_age(said.sequence, agent.wall(), LIVES * interval)
+
     def _reached(self, tagged: TaggedObjective) -> None:
         agent, now = self._agent, time.monotonic()
         try:
-            said = reach_from_value(tagged.objective.value)
+            opened = self._opened(tagged)
+            said = reach_from_value(opened.value)
+            self._check(said, opened)
         except InvalidValue as error:
             agent.complain(f"prefixes: {error}")
             return
@@ -124,13 +168,17 @@ class Neighbourhood:
     def _announced(self, tagged: TaggedObjective) -> None:
         agent = self._agent
         try:
-            said = announcement_from_value(tagged.objective.value)
+            opened = self._opened(tagged)
+            said = announcement_from_value(opened.value)
+            self._check(said, opened)
         except InvalidValue as error:
             agent.complain(f"an announcement: {error}")
             return
         if said.node == agent.party.me:
             return
-        where = text_of(tagged.locator, tagged.interface)
+        # A relay could alter the locator beside a sealed value, but not the address within.
+        sealed = _locator(said) if opened.member is not None else None
+        where = text_of(sealed, 0) if sealed is not None else text_of(tagged.locator, tagged.interface)
         if not where:
             agent.complain("an announcement without a locator TCP can reach")
             return
@@ -138,6 +186,7 @@ class Neighbourhood:
 
     def _heard(self, said: Announcement, where: str) -> None:
         agent = self._agent
+        said = self._allowed(said)
         news = agent.peers.heard(time.monotonic(), said, where)
         for gone in agent.peers.replaced(time.monotonic(), said.node, LIVES * agent.policy.params["flood_interval"]):
             self._forget(gone, said)
@@ -157,11 +206,22 @@ class Neighbourhood:
             agent.whereabouts.map.forget(said.node)
         if said.state == "active":
             agent.flooder.greet()
-            agent.synchronizer.heard(where)
+            agent.synchronizer.heard(where, said.node.name)
         agent.delegator.wake()
         agent.settler.wake()
         agent.pact_settler.wake()
         self._look(said)
+
+    def _allowed(self, said: Announcement) -> Announcement:
+        """Without the seeds of pools it may not be an origin of."""
+        agent, name = self._agent, said.node.name
+        usurped = {each.name for each in said.pools if each.seeds and not agent.authority.may_seed(name, each.name)}
+        for pool in sorted(usurped):
+            agent.complain(f"{name} may not bring capacity into {pool}")
+        if not usurped:
+            return said
+        pools = (replace(each, seeds=()) if each.name in usurped else each for each in said.pools)
+        return replace(said, pools=tuple(pools))
 
     def _forget(self, gone: NodeId, said: Announcement) -> None:
         def forgotten(ledger: Ledger) -> Plan[None]:
@@ -189,6 +249,16 @@ class Neighbourhood:
             found = oversight.rivals(seeds)
             text = "; ".join(f"{one} and {other} seeded overlapping ranges of {pool}" for one, other in found[:4])
             agent.problem(f"{RIVALS}:{pool}", text or None)
+
+
+def _locator(said: Announcement) -> Locator | None:
+    """Where an agent says it is, if it does."""
+    if said.at is None:
+        return None
+    packed, port = said.at
+    if len(packed) == 4:
+        return IPv4Locator(IPv4Address(packed), IPPROTO_TCP, port)
+    return IPv6Locator(IPv6Address(packed), IPPROTO_TCP, port)
 
 
 def _summaries(page: HoldingsPage) -> tuple[PoolSummary, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import grasp
 from asa.books import Books
 from asa.ledger import Ledger
 from asa.lifecycle import LISTED, Phases, not_enforced, state_of
@@ -15,7 +16,19 @@ from asa.seeding import ranges
 from asa.steps import Party
 from asa.threads.duty import Duty
 from asa.version import VERSION
-from asa.views import BlockView, CapView, Health, LinkView, PeerView, PoolView, Problem, SeedView, Status, TransferView
+from asa.views import (
+    BlockView,
+    CapView,
+    Health,
+    LinkView,
+    NeighbourView,
+    PeerView,
+    PoolView,
+    Problem,
+    SeedView,
+    Status,
+    TransferView,
+)
 from objectives import Block, InvalidValue, Window
 from objectives.agent import MAX_SEEDS, Announcement, PoolSummary
 from objectives.block import peak
@@ -23,6 +36,11 @@ from objectives.holdings import AcceptedRow, EscrowRow, HeldRow, HoldingsPage, R
 
 if TYPE_CHECKING:
     from asa.agent import Agent
+
+PLAIN_NOTICE: Final = (
+    "plain: GRASP is neither authenticated nor encrypted here; whoever can send on a link can speak as an agent, so"
+    " every link must be secured below IP (RFC 8990 §2.5.1)"
+)
 
 
 def block_view(block: Block) -> BlockView:
@@ -187,6 +205,7 @@ def health(
     books: Books,
     duties: Sequence[Duty],
     problems: Callable[[], list[Problem]],
+    secured: bool,
 ) -> Health:
     return Health(
         status=status,
@@ -196,7 +215,23 @@ def health(
         problems=problems(),
         threads={each.name: each.state() for each in duties},
         sqlite=sqlite3.sqlite_version,
+        notices=[] if secured else [PLAIN_NOTICE],
     )
+
+
+def neighbours(node: grasp.Node) -> list[NeighbourView]:
+    """Links with neighbours, as the substrate knows them."""
+    names = {each.index: each.name for each in node.interfaces}
+    return [
+        NeighbourView(
+            names.get(each.interface, f"#{each.interface}"),
+            str(each.address),
+            each.member.name if each.member is not None else "",
+            each.state,
+            int(each.since),
+        )
+        for each in node.neighbours
+    ]
 
 
 def status(agent: Agent) -> Status:
@@ -223,7 +258,7 @@ def status(agent: Agent) -> Status:
         started=agent.started,
         uptime_s=now - agent.started,
         substrate=agent.config.grasp.substrate,
-        secure=False,
+        secure=node.secured,
         grasp_port=node.port if node.running else 0,
         interfaces=[each.name for each in node.interfaces] if node.running else [],
         health=agent.health(),
@@ -236,6 +271,8 @@ def status(agent: Agent) -> Status:
         serves=[str(each) for each in agent.config.flows.serves],
         back_end=enforced.back_end,
         effect=enforced.obeyed(agent.paused),
+        domain=agent.warden.view() if agent.warden is not None else None,
+        neighbours=neighbours(node) if node.running else [],
     )
 
 

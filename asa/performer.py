@@ -60,14 +60,14 @@ def text_of(locator: Locator | None, interface: int) -> str:
     return f"[{locator.address}{zone}]:{locator.port}"
 
 
-def peer_of(text: str) -> Somewhere:
-    """The inverse of :func:`text_of`. Raises ValueError, OSError."""
+def peer_of(text: str, member: str = "") -> Somewhere:
+    """The inverse of :func:`text_of`. ``member``: whose certificate has to be there. Raises ValueError, OSError."""
     address, _, port = text.rpartition(":")
     address, _, zone = address.strip("[]").partition("%")
     interface = if_nametoindex(zone) if zone else 0
     if ":" in address:
-        return Peer(IPv6Locator(IPv6Address(address), IPPROTO_TCP, int(port)), interface)
-    return Peer(IPv4Locator(IPv4Address(address), IPPROTO_TCP, int(port)), interface)
+        return Peer(IPv6Locator(IPv6Address(address), IPPROTO_TCP, int(port)), interface, member)
+    return Peer(IPv4Locator(IPv4Address(address), IPPROTO_TCP, int(port)), interface, member)
 
 
 class Performer:
@@ -107,7 +107,7 @@ class Performer:
             raise Broken("nobody knows where it is")
         try:
             wanted = Objective.negotiation(self._names[step.objective], step.request.to_value(), dry_run=step.dry)
-            negotiation = self._asa.negotiate(wanted, peer_of(where), max(1, step.patience_ms))
+            negotiation = self._asa.negotiate(wanted, peer_of(where, step.peer.name), max(1, step.patience_ms))
         except grasp.Declined as error:
             raise Refused(printable(error.reason)) from None
         except (GraspError, ValueError, OSError) as error:

@@ -58,7 +58,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Blocks that left the pool for ``peer`` under a transaction; ``at``: when it got into this state."""
+    """Blocks that left the pool for ``peer`` under a transaction; ``at``: when it got into this state.
+
+    ``lent``: they are counted in what is lent to it (:class:`Lent`).
+    """
 
     txn: bytes
     pool: str
@@ -66,6 +69,7 @@ class Given:
     blocks: tuple[Block, ...]
     state: GivenState
     at: int
+    lent: bool = False
 
     @property
     def key(self) -> Key:
@@ -102,6 +106,20 @@ class Promise:
     @property
     def key(self) -> Key:
         return (self.txn,)
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """From ``at`` (UNIX s) on ``change`` bit/s more, or less, of a pool are out at a member that asked for them."""
+
+    member: str
+    pool: str
+    at: int
+    change: int
+
+    @property
+    def key(self) -> Key:
+        return self.member, self.pool, self.at
 
 
 Claim = tuple[str, str]
@@ -282,8 +300,12 @@ class Contact:
         return (str(self.node),)
 
 
-Record = Seed | Held | Given | Taken | Promise | Reservation | Once | Fact | Contact | Cap | Pact | Verdict | Notice
-KINDS: Final = (Seed, Held, Given, Taken, Promise, Reservation, Once, Fact, Contact, Cap, Pact, Verdict, Notice)
+Record = (
+    Seed | Held | Given | Taken | Promise | Lent | Reservation | Once | Fact | Contact | Cap | Pact | Verdict | Notice
+)
+KINDS: Final = (
+    Seed, Held, Given, Taken, Promise, Lent, Reservation, Once, Fact, Contact, Cap, Pact, Verdict, Notice,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,19 @@
-"""The end of an agent's life: what it holds goes to its peers, and only then its state is purged (RFC 9222 §6.4)."""
+"""The end of an agent's life: what it holds goes to its peers, and only then its state is purged (RFC 9222 §6.4).
+
+And the end of another's, by an operator's word.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from asa import audit, oversight
+from asa import audit, oversight, pacts
 from asa.asking import confirm, hand_over
 from asa.errors import AsaError, Conflict
+from asa.identity import FORGOTTEN, MOST_FORGOTTEN, forgotten_by, remembering
 from asa.ledger import Ledger
 from asa.pairing import confirm_verdicts
-from asa.records import TakenState, VerdictState
+from asa.records import Plan, TakenState, VerdictState, removed
 from asa.steps import Broken, Refused
 from objectives import Block, NodeId, Window
 from objectives.resource import MAX_TXNS
@@ -134,3 +138,19 @@ def _left(ledger: Ledger) -> list[str]:
     if open_:
         left.append(f"{open_} transfers whose givers have not confirmed that they are closed")
     return left[:32]
+
+
+def forget(agent: Agent, node: NodeId) -> None:
+    """A peer that is gone for ever, by an operator's word. Raises StoreFailed."""
+
+    def forgotten(ledger: Ledger) -> Plan[None]:
+        known = remembering(ledger, FORGOTTEN, sorted({str(node), *forgotten_by(ledger)})[:MOST_FORGOTTEN])
+        contact = ledger.contacts.get(str(node))
+        undecided = pacts.forget(ledger, agent.party.clock(), node)
+        gone = removed([contact] if contact is not None else ())
+        return Plan((*known.changes, *gone, *undecided.changes), None)
+
+    agent.books.transact(forgotten)
+    agent.whereabouts.map.forget(node)
+    agent.peers.forget(node)
+    agent.events.tell("peer-forgotten", f"{node} is gone for ever, by an operator's word", peer=str(node))

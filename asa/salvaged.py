@@ -13,6 +13,7 @@ from asa.records import (
     Contact,
     Fact,
     Held,
+    Lent,
     Once,
     Pact,
     Record,
@@ -37,6 +38,7 @@ def kept(records: Iterable[Record], whole: bool, pools: Sequence[PoolSeed], now:
                             and may have been yes
     caps                    kept: an operator's word
     policy, port, contacts  kept: newer ones win
+    lent                    kept: members have it, whoever this agent is
     seeds                   kept, and those of ``pools`` that are lost put in their place without their capacity:
                             an origin that seeded anew would bring in a second time what peers hold
     blocks held             kept only if nothing is lost, for a block may have been given away in a transaction that
@@ -56,7 +58,7 @@ def kept(records: Iterable[Record], whole: bool, pools: Sequence[PoolSeed], now:
         match each:
             case Reservation():
                 found.append(_decided(each, outcomes.get(each.id)))
-            case Once() | Contact() | Seed() | Cap():
+            case Once() | Contact() | Seed() | Cap() | Lent():
                 found.append(each)
             case Fact() if each.name != NODE:
                 found.append(each)

@@ -127,6 +127,8 @@ class Party:
     peers: Peers
     params: Callable[[], Params]
     active: Callable[[], bool] = lambda: True
+    lends: Callable[[str], int | None] = lambda name: None
+    """bit/s of one pool that may be lent to a member at a time; None: what is lent is not counted."""
     talking: set[bytes] = field(default_factory=set)
     """Transfers given and pacts whose session is running; an escrow or a pact of any other is in doubt."""
 

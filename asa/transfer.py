@@ -19,6 +19,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
+from asa import lending
 from asa.errors import AgentError, Conflict, UnknownTransfer
 from asa.ledger import Ledger
 from asa.records import (
@@ -35,6 +36,7 @@ from asa.records import (
 )
 from objectives import Block, NodeId, Window
 from objectives.block import peak, trough, within
+from objectives.fields import MAX_RATE
 from objectives.params import Params
 from objectives.resource import (
     ACCEPTED,
@@ -46,6 +48,7 @@ from objectives.resource import (
     Hold,
     Offer,
     Settle,
+    limit_text,
     short_text,
 )
 
@@ -88,9 +91,12 @@ def available(ledger: Ledger, now: int, ask: Ask, keep: int) -> int:
     return max(0, free)
 
 
-def escrow(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int = 0) -> Plan[Offer]:
-    """Step 2: as much as can be given of what is asked, down to its least. Raises Declined."""
-    amount = _granted(ledger, now, params, ask, keep)
+def escrow(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int = 0, most: int | None = None) -> Plan[Offer]:
+    """Step 2: as much as can be given of what is asked, down to its least. Raises Declined.
+
+    ``most``: bit/s that may be lent to its sender at a time; None: what is lent is not counted.
+    """
+    amount = _granted(ledger, now, params, ask, keep, most)
     account = ledger.account(ask.pool)
     window = _live(ledger, ask.window)
     parts = tuple(account.held.pick(amount, window))
@@ -98,13 +104,17 @@ def escrow(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int = 0) ->
         raise Declined("fragmented", f"{amount} bit/s are {len(parts)} blocks here; ask for less or for a shorter time")
     promise = _promise(ledger, now, ask)
     kept = removed([promise]) if promise is not None else ()
-    given = Given(ask.txn, ask.pool, ask.node, parts, GivenState.ESCROW, now)
-    return Plan((*kept, *_out(ledger, ask.pool, parts), *made(given)), Offer(ask.txn, ledger.me, parts))
+    lent = lending.lend(ledger, ask.node.name, ask.pool, parts) if most is not None else None
+    if lent is None and most is not None and most < MAX_RATE:
+        raise Declined("limit", f"more than {lending.MOST_CHANGES} different times")
+    given = Given(ask.txn, ask.pool, ask.node, parts, GivenState.ESCROW, now, lent is not None)
+    changes = (*kept, *_out(ledger, ask.pool, parts), *made(given), *(lent or ()))
+    return Plan(changes, Offer(ask.txn, ledger.me, parts))
 
 
-def hold(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int = 0) -> Plan[Hold]:
+def hold(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int = 0, most: int | None = None) -> Plan[Hold]:
     """The answer to a dry run: keep what would be offered for ``params["hold"]`` seconds (RFC 9222 App. C)."""
-    amount = _granted(ledger, now, params, ask, keep)
+    amount = _granted(ledger, now, params, ask, keep, most)
     until = now + params["hold"]
     promise = Promise(ask.txn, ask.pool, ask.node, amount, _live(ledger, ask.window), until)
     return Plan(made(promise), Hold(ask.txn, ledger.me, amount, until))
@@ -167,7 +177,7 @@ def accept(
     if trough(offer.blocks, _live(ledger, window)) < ask.least:
         raise BadOffer("bad-offer", f"less than {ask.least} bit/s at some instant")
     taken = Taken(ask.txn, ask.pool, offer.node, offer.blocks, TakenState.ACCEPTED, now)
-    return Plan((*made(taken), *made(*(Held(ask.pool, each) for each in offer.blocks))), offer.blocks)
+    return Plan((*made(taken), *_in(ledger, ask.pool, offer.node, offer.blocks)), offer.blocks)
 
 
 def refuse(ledger: Ledger, now: int, txn: bytes, pool: str, peer: NodeId, blocks: Sequence[Block]) -> Plan[None]:
@@ -211,7 +221,7 @@ def receive(ledger: Ledger, now: int, give: Give, seeds: Sequence[tuple[int, int
     _check_fresh(now, give.at)
     _check_new(ledger, give.pool, give.blocks, give.node, seeds)
     taken = Taken(give.txn, give.pool, give.node, give.blocks, TakenState.ACCEPTED, now)
-    return Plan((*made(taken), *made(*(Held(give.pool, each) for each in give.blocks))), None)
+    return Plan((*made(taken), *_in(ledger, give.pool, give.node, give.blocks)), None)
 
 
 def closed(ledger: Ledger, confirm: Confirm) -> tuple[bytes, ...]:
@@ -260,8 +270,15 @@ def _end(ledger: Ledger, now: int, txn: bytes, state: GivenState) -> Plan[None]:
         # Of a window that has passed nobody need know whose it was.
         return Plan((), None)
     after = replace(given, state=state, at=now)
-    back = made(*(Held(given.pool, each) for each in given.blocks)) if state is not GivenState.CLOSED else ()
-    return Plan((Change(given, after), *back), None)
+    if state is GivenState.CLOSED:
+        return Plan((Change(given, after),), None)
+    back = made(*(Held(given.pool, each) for each in given.blocks))
+    lent = lending.repay(ledger, given.peer.name, given.pool, given.blocks) if given.lent else ()
+    return Plan((Change(given, after), *back, *lent), None)
+
+
+def _in(ledger: Ledger, pool: str, peer: NodeId, blocks: Sequence[Block]) -> tuple[Change, ...]:
+    return (*made(*(Held(pool, each) for each in blocks)), *lending.repay(ledger, peer.name, pool, blocks))
 
 
 def _out(ledger: Ledger, pool: str, parts: Sequence[Block]) -> tuple[Change, ...]:
@@ -298,7 +315,7 @@ def _promise(ledger: Ledger, now: int, ask: Ask) -> Promise | None:
     return promise
 
 
-def _granted(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int) -> int:
+def _granted(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int, most: int | None) -> int:
     _check_fresh(now, ask.at)
     if ask.of != ledger.me:
         raise Declined("not-me", f"this is {ledger.me}, not {ask.of}")
@@ -309,8 +326,11 @@ def _granted(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int) -> i
     if ask.end is None and not params["permanent"]:
         raise Declined("policy", "capacity is not granted for ever; ask for a window with an end")
     can = available(ledger, now, ask, keep)
-    amount = min(ask.rate, can)
+    room = MAX_RATE if most is None else max(0, most - lending.lent(ledger, ask.node.name, ask.pool, ask.window))
+    amount = min(ask.rate, can, room)
     if amount < ask.least or (amount < ask.rate and amount < params["least_grant"]):
+        if room < can:
+            raise Declined("limit", limit_text(room), available=room)
         raise Declined("short", short_text(can), available=can)
     return amount
 

@@ -11,7 +11,7 @@
 :mod:`grasp.rfc8991` has the functions of RFC 8991 under their own names.
 """
 
-from grasp.api import ASA, Negotiation, Node
+from grasp.api import ASA, Node
 from grasp.calls import FloodItem, Peer
 from grasp.cbor import RawCBOR, Tag
 from grasp.core.core import Statistics
@@ -20,6 +20,9 @@ from grasp.errors import Declined, ErrorCode, GraspError, LocalError, PeerError,
 from grasp.flooding import TaggedObjective
 from grasp.limits import Limits
 from grasp.locators import Discovered
+from grasp.member import Member
+from grasp.negotiation import Negotiation
+from grasp.transport import Neighbour
 from grasp.wire import NO_VALUE, FQDNLocator, IPv4Locator, IPv6Locator, Locator, Objective, URILocator
 
 __all__ = [
@@ -37,7 +40,9 @@ __all__ = [
     "Limits",
     "LocalError",
     "Locator",
+    "Member",
     "Negotiation",
+    "Neighbour",
     "Node",
     "Objective",
     "Peer",

@@ -8,122 +8,29 @@ function instead, for programs that would rather be called. Failures are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from grasp.arguments import Somewhere, check_handler, check_objective, check_text, peer_from
-from grasp.calls import Calls, FloodItem, Registration, SessionHandle, Step
+from grasp.calls import Admit, Calls, FloodItem, Registration, SessionHandle, Step
 from grasp.constants import GRASP_DEF_TIMEOUT
 from grasp.core import Core
 from grasp.core.core import Statistics
-from grasp.errors import ErrorCode, GraspError, LocalError
+from grasp.errors import ErrorCode, LocalError
 from grasp.flooding import TaggedObjective
 from grasp.limits import Limits
 from grasp.locators import Discovered
-from grasp.transport import Interface, Substrate
+from grasp.negotiation import Negotiation
+from grasp.transport import Interface, Neighbour, Substrate
 from grasp.transport.plain import PlainSubstrate
 from grasp.wire import Address, Objective
 
+if TYPE_CHECKING:
+    from grasp.security import Identity, Revocations
+    from grasp.transport.domain import DomainSubstrate
+
+__all__ = ["ASA", "Negotiation", "Node"]
+
 _KEEP_CACHED: Final = 1
-
-
-class Negotiation:
-    """One negotiation, at either end. A context manager: left without an agreement, it declines.
-
-    ``offer`` is the peer's latest proposal (at the responder first its request; at the initiator its
-    counter-offer, or what it accepted). ``agreed`` tells whether the negotiation has succeeded.
-    """
-
-    def __init__(self, calls: Calls, asa: int, handle: SessionHandle | None, offer: Objective) -> None:
-        self._calls = calls
-        self._asa = asa
-        self._handle = handle
-        self.offer = offer
-        self.agreed = handle is None
-
-    @property
-    def ended(self) -> bool:
-        return self._handle is None
-
-    @property
-    def peer(self) -> Address | None:
-        """The peer's address; None once the negotiation has ended."""
-        return self._handle.peer if self._handle is not None else None
-
-    @property
-    def dry_run(self) -> bool:
-        """Whether only the outcome is wanted, not its effect (RFC 8990 §2.5.5)."""
-        return self.offer.dry_run
-
-    def _open(self) -> SessionHandle:
-        if self._handle is None:
-            raise LocalError(ErrorCode.noSession, "the negotiation has ended")
-        return self._handle
-
-    def propose(self, value: Any, timeout: int = GRASP_DEF_TIMEOUT) -> bool:
-        """Propose ``value`` and wait for the answer: True if accepted, False if ``offer`` is a new one.
-
-        Raises :class:`~grasp.errors.Declined`, :class:`~grasp.errors.PeerError` (timeout, broken
-        connection, invalid answer) or :class:`LocalError` ``loopExhausted``.
-        """
-        handle, self._handle = self._open(), None
-        try:
-            step = self._calls.negotiate_step(self._asa, handle, self.offer.with_value(value), timeout)
-        except LocalError as error:
-            if error.code in (ErrorCode.badArgument, ErrorCode.tooLong):
-                # Nothing was sent and the session goes on.
-                self._handle = handle
-            raise
-        self._handle, self.offer = step.session, step.objective
-        self.agreed = step.session is None
-        return self.agreed
-
-    def wait(self, milliseconds: int = GRASP_DEF_TIMEOUT) -> None:
-        """Ask the peer to wait that long from now for our next step."""
-        self._calls.negotiate_wait(self._asa, self._open(), milliseconds)
-
-    def accept(self) -> Objective:
-        """Accept ``offer``, which is returned, and end."""
-        self._end(lambda handle: self._calls.end_negotiate(self._asa, handle, True, None))
-        self.agreed = True
-        return self.offer
-
-    def _end(self, call: Callable[[SessionHandle], None]) -> None:
-        handle = self._open()
-        try:
-            call(handle)
-        except LocalError as error:
-            if error.code is not ErrorCode.badArgument:
-                self._handle = None
-            raise
-        except GraspError:
-            self._handle = None
-            raise
-        self._handle = None
-
-    def decline(self, reason: str | None = None) -> None:
-        """Decline and end."""
-        if reason is not None:
-            check_text("a reason", reason)
-        self._end(lambda handle: self._calls.end_negotiate(self._asa, handle, False, reason))
-
-    def invalid(self, info: bytes = b"") -> None:
-        """End with M_INVALID: the peer's offer cannot be understood (RFC 8991 §2.3.7)."""
-        if not isinstance(info, bytes | bytearray):
-            raise LocalError(ErrorCode.badArgument, f"info must be bytes, not {info!r:.40}")
-        self._end(lambda handle: self._calls.send_invalid(self._asa, handle, bytes(info)))
-
-    def __enter__(self) -> Negotiation:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self._handle is not None:
-            handle, self._handle = self._handle, None
-            try:
-                self._calls.end_negotiate(self._asa, handle, False, None)
-            except Exception:
-                if error is None:
-                    raise
 
 
 class ASA:
@@ -157,18 +64,23 @@ class ASA:
         overlap: bool = False,
         local: bool = False,
         max_size: int = 0,
+        admit: Admit | None = None,
     ) -> None:
         """Register an objective this ASA will negotiate, publish or flood (RFC 8991 §2.3.3).
 
         ``ttl``: how long others may cache where it is. ``discoverable``: answer discovery at once, without
         listening. ``overlap``: other ASAs here may register it too. ``local``: known by link-local
         address only. ``max_size``: bytes of its unicast messages, 2048..65536, 0 for the default.
+        ``admit``: who may negotiate or synchronize it: it returns why a member may not, or None. It is called
+        with None where the substrate does not know its peers, in the thread of the request, and must not block.
 
         Raises :class:`LocalError`: ``notBoth``, ``notDry``, ``objReg``, ``objFull``, ``badArgument``.
         """
         check_objective(objective)
+        if admit is not None:
+            check_handler(admit)
         self._calls.register_objective(
-            self.handle, Registration(objective, ttl, discoverable, overlap, local, max_size)
+            self.handle, Registration(objective, ttl, discoverable, overlap, local, max_size, admit)
         )
 
     def deregister_objective(self, name: str) -> None:
@@ -316,7 +228,9 @@ class Node:
     for everything, 0 for any free one (a fixed one keeps cached locators valid over restarts).
     ``address``: the routed address to be known by. ``ipv4``: use IPv4 too. ``rapid``: answer rapid
     discoveries (off by default, RFC 8990 §2.5.5.1). ``require_security``: refuse to work over a substrate
-    that does not authenticate peers. ``substrate`` replaces the plain one and the four arguments before.
+    that does not authenticate peers. ``identity``: be a member of its domain and speak with its members only,
+    encrypted; without one the links must be secured below IP. ``revocations``: shared with whoever learns of
+    them. ``substrate`` replaces the one chosen so, and the arguments that are for it.
 
     Raises :class:`LocalError` ``noSocket`` on start if its sockets cannot be opened.
     """
@@ -330,16 +244,26 @@ class Node:
         ipv4: bool = False,
         rapid: bool = False,
         require_security: bool = False,
+        identity: Identity | None = None,
+        revocations: Revocations | None = None,
         limits: Limits | None = None,
         substrate: Substrate | None = None,
         name: str = "grasp",
     ) -> None:
         if limits is not None and not isinstance(limits, Limits):
             raise LocalError(ErrorCode.badArgument, f"limits must be a grasp.Limits, not {limits!r:.80}")
-        chosen = substrate or PlainSubstrate(
-            interfaces, port=port, address=address, ipv4=ipv4, limits=limits, name=name
-        )
-        self._core = Core(chosen, limits=limits, rapid=rapid, require_security=require_security, name=name)
+        self._domain: DomainSubstrate | None = None
+        if substrate is None and identity is not None:
+            # TLS is loaded by those who need it: a second, on a small router.
+            from grasp.transport.domain import DomainSubstrate
+
+            substrate = self._domain = DomainSubstrate(
+                identity, interfaces, revocations=revocations, port=port, address=address, ipv4=ipv4, limits=limits,
+                name=name,
+            )  # fmt: skip
+        elif substrate is None:
+            substrate = PlainSubstrate(interfaces, port=port, address=address, ipv4=ipv4, limits=limits, name=name)
+        self._core = Core(substrate, limits=limits, rapid=rapid, require_security=require_security, name=name)
 
     def start(self) -> Node:
         self._core.start()
@@ -381,6 +305,40 @@ class Node:
     def address(self) -> Address | None:
         """The routed address others know this node by; None if it has only link-local ones."""
         return self._core.substrate.address
+
+    @property
+    def secured(self) -> bool:
+        """Whether every peer has proved to be a member of the domain."""
+        return self._core.substrate.secured
+
+    @property
+    def identity(self) -> Identity | None:
+        """What this node proves who it is with; None outside a domain."""
+        return self._domain.identity if self._domain is not None else None
+
+    @property
+    def revocations(self) -> Revocations | None:
+        """Who is no member any more; what is added takes effect within two seconds. None outside a domain."""
+        return self._domain.revocations if self._domain is not None else None
+
+    def renew(self, identity: Identity) -> None:
+        """Be known by ``identity`` from now on: same domain, a newer certificate. Running sessions go on.
+
+        Raises :class:`LocalError` ``badIdentity`` outside a domain, or for another one's.
+        """
+        if self._domain is None:
+            raise LocalError(ErrorCode.badIdentity, "this node is in no domain")
+        self._domain.renew(identity)
+
+    @property
+    def neighbours(self) -> tuple[Neighbour, ...]:
+        """Who is on the links, in a domain; empty over the plain substrate."""
+        return self._core.substrate.neighbours
+
+    def on_neighbour(self, handler: Callable[[int], None]) -> None:
+        """Call ``handler``, in another thread, with the interface's index whenever a neighbour comes up there."""
+        check_handler(handler)
+        self._core.on_neighbour(handler)
 
     @property
     def statistics(self) -> Statistics:

@@ -1,8 +1,9 @@
 """The boundary between an ASA's side (the API) and the GRASP core (RFC 8991 §1, RFC 9222 §3.3).
 
 Everything that crosses it is a value: handles are integers or frozen dataclasses, objectives and
-locators are frozen, failures are :class:`~grasp.errors.GraspError`. Only the ``serve_*`` calls pass a
-function; a core in another process would be reached by a thread that repeats the blocking form instead.
+locators are frozen, failures are :class:`~grasp.errors.GraspError`. Only the ``serve_*`` calls and
+:attr:`Registration.admit` pass a function; a core in another process would be reached by a thread that
+repeats the blocking form instead.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 from grasp.constants import GRASP_DEF_TIMEOUT
 from grasp.flooding import TaggedObjective
 from grasp.locators import Discovered
+from grasp.member import Member
 from grasp.wire import Address, Locator, Objective
 
 
@@ -25,14 +27,21 @@ class SessionHandle:
     session_id: int
     peer: Address
     initiated: bool
+    member: Member | None = None
+    """Who the peer has proved to be, where the substrate knows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Where to reach an ASA; ``interface`` is the index a link-local address is on, else 0."""
+    """Where to reach an ASA; ``interface`` is the index a link-local address is on, else 0.
+
+    ``member``: the name that the certificate of who answers there must have; any member's if empty. Only a
+    substrate that knows its members looks at it.
+    """
 
     locator: Locator
     interface: int = 0
+    member: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,10 @@ class Step:
 
     session: SessionHandle | None
     objective: Objective
+
+
+Admit = Callable[[Member | None], str | None]
+"""Why a member may not ask, None if it may. Called in the thread that serves the request; must not block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,8 @@ class Registration:
     local: bool = False
     max_size: int = 0
     """Largest unicast message of this objective; 0 for the node's default (RFC 8990 §2.8.3)."""
+    admit: Admit | None = None
+    """Who may negotiate or synchronize; all if None."""
 
 
 @dataclass(frozen=True, slots=True)

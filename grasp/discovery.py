@@ -9,6 +9,7 @@ from typing import Final
 from grasp.constants import GRASP_DEF_TIMEOUT
 from grasp.limits import Limits
 from grasp.locators import Discovered, LocatorCache
+from grasp.member import Member
 from grasp.rates import TokenBucket
 from grasp.seen import SeenTable
 from grasp.wire import Address, Discovery, Response, with_loop_count
@@ -22,11 +23,13 @@ _RELAY_MINIMUM_MS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a multicast came from: address, UDP port, index of the interface it arrived on."""
+    """Where a multicast came from: address, port, index of the interface it arrived on, and who sent it if known."""
 
     address: Address
     port: int
     interface: int
+    member: Member | None = None
+    """The neighbour whose link it came by; not necessarily who said it first."""
 
 
 @dataclass(frozen=True, slots=True)

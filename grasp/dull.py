@@ -1,7 +1,7 @@
 """DULL: the insecure instance of GRASP for what comes before security (RFC 8990 §2.5.2). Times are milliseconds.
 
 It finds neighbours on one link with whom no key is shared yet, such as candidates for an ACP (RFC 8994 §6.4).
-What it finds has to prove itself by other means. :class:`DullRules` judges what is received and does no I/O.
+What it finds has to prove itself by other means. :class:`~grasp.onlink.DullRules` judges what is received.
 :class:`Dull` sends M_DISCOVERY and M_FLOOD with a loop count of 1, M_RESPONSE when asked, and nothing else.
 """
 
@@ -12,161 +12,31 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv6Address
 from itertools import product
 from typing import Final
 
 from grasp.cbor import copied
-from grasp.constants import F_DISC, F_SYNCH, GRASP_DEF_TIMEOUT, IPPROTO_TCP
+from grasp.constants import F_SYNCH, GRASP_DEF_TIMEOUT, IPPROTO_TCP
 from grasp.core.channel import Channel
 from grasp.core.shared import milliseconds
 from grasp.core.tasks import TaskPool
 from grasp.discovery import MS_PER_LOOP, Ignore, Source
 from grasp.errors import ErrorCode, LocalError, WireError
-from grasp.flooding import FloodCache, TaggedObjective
+from grasp.flooding import TaggedObjective
 from grasp.limits import Limits
-from grasp.locators import Discovered, LocatorCache
-from grasp.rates import TokenBucket, backoff
-from grasp.seen import SeenTable
-from grasp.session import SessionIds
+from grasp.locators import Discovered
+from grasp.onlink import DULL_LIMITS, LOOP_COUNT, DullRules, Question, on_link
+from grasp.rates import backoff
 from grasp.transport import Connection, Interface
 from grasp.transport.plain import PlainSubstrate
-from grasp.wire import Discovery, Flood, FloodEntry, IPv6Locator, Locator, Message, Objective, Response
+from grasp.wire import Flood, FloodEntry, IPv6Locator, Locator, Objective, Response
 from grasp.wire.codec import decode_message, encode_message
 
-DULL_LIMITS: Final = Limits(
-    sessions=32, sessions_per_peer=8, workers=8, backlog=32, tasks=64, task_threads=1,
-    cached_floods=256, seen=4_096, relay_rate=20, recent_session_ids=256,
-)  # fmt: skip
-"""The bounds unless others are given: one link, where anybody may be hostile. ``relay_rate`` bounds answers here."""
-
-_LOOP_COUNT: Final = 1
-_LINK_LOCAL: Final = IPv6Network("fe80::/10")
 _UNSPECIFIED: Final = IPv6Address("::")
-_INTERVAL_S: Final = MS_PER_LOOP * _LOOP_COUNT / 1000
-
-
-@dataclass(slots=True)
-class Question:
-    """What a discovery of this instance has found; ``session_ids`` are those it was sent with."""
-
-    name: str
-    session_ids: list[int] = field(default_factory=list)
-    found: dict[Locator, Discovered] = field(default_factory=dict)
-
-
-class DullRules:
-    """What DULL does with a message: :class:`Ignore` is a silent discard and says why, for counters.
-
-    Not thread-safe; the owner locks. ``now`` is monotonic seconds.
-    """
-
-    def __init__(self, objectives: Iterable[str], limits: Limits) -> None:
-        self.objectives: Final = frozenset(objectives)
-        self.floods: Final = FloodCache(limits)
-        self.locators: Final = LocatorCache(limits)
-        #: Port and protocol (its address does not count) and ttl in ms of what discoveries are answered with.
-        self.served: Final[dict[str, tuple[IPv6Locator, int]]] = {}
-        self.ids: Final = SessionIds(limits.recent_session_ids, lambda: secrets.randbits(32))
-        self._questions: dict[int, tuple[Question, IPv6Address]] = {}
-        self._answered = SeenTable(limits.seen, 2 * GRASP_DEF_TIMEOUT / 1000)
-        self._answers = TokenBucket(limits.relay_rate, limits.relay_rate)
-        self._asking = {each: TokenBucket(limits.discovery_rate, limits.discovery_rate) for each in self.objectives}
-
-    def stranger(self, source: Source) -> bool:
-        """Whether a message from there is discarded unread: its source is not link-local."""
-        return source.interface == 0 or source.address not in _LINK_LOCAL
-
-    def _objection(self, message: Message, source: Source) -> str:
-        """Why a message of any type is discarded; empty if nothing speaks against it yet."""
-        if self.stranger(source):
-            return "source not link-local"
-        if isinstance(message, Flood):
-            objectives = [entry.objective for entry in message.entries]
-        else:
-            objectives = [each] if (each := getattr(message, "objective", None)) is not None else []
-        if any(each.name not in self.objectives for each in objectives):
-            return "foreign objective"
-        if any(each.loop_count != _LOOP_COUNT for each in objectives):
-            return "loop count not 1"
-        return ""
-
-    def multicast(
-        self, now: float, message: Message, source: Source, own: IPv6Address
-    ) -> list[TaggedObjective] | Response | Ignore:
-        """A multicast: what of it is cached now, or the response to send; ``own`` is our link-local address.
-
-        A flood whose locator leads off the link is discarded too: DULL is for link-local operations only.
-        """
-        if reason := self._objection(message, source):
-            return Ignore(reason)
-        if isinstance(message, Flood):
-            if not all(entry.locator is None or _on_link(entry.locator) for entry in message.entries):
-                return Ignore("locator not link-local")
-            return self.floods.store(now, message, source.interface)
-        if not isinstance(message, Discovery):
-            return Ignore("message type")
-        # Answered with exactly one link-local locator, never a Divert (§2.5.2; §2.9.5.1 note 1).
-        served = self.served.get(message.objective.name)
-        if served is None or own not in _LINK_LOCAL:
-            return Ignore("not served")
-        if not self._answered.add(now, (message.session_id, message.initiator, source.address)):
-            return Ignore("answered already")
-        if not self._answers.take(now):
-            return Ignore("answer rate exceeded")
-        locator, ttl = served
-        return Response(message.session_id, message.initiator, ttl, (replace(locator, address=own),))
-
-    def ask(self, now: float, question: Question, own: IPv6Address) -> Discovery | None:
-        """The M_DISCOVERY to send, each with another session ID (§2.5.4.3); None if it is too soon for it."""
-        if own not in _LINK_LOCAL or not self._asking[question.name].take(now):
-            return None
-        session_id = self.ids.new()
-        question.session_ids.append(session_id)
-        self._questions[session_id] = question, own
-        return Discovery(session_id, own, Objective(question.name, F_DISC, _LOOP_COUNT))
-
-    def known(self, now: float, question: Question) -> list[Discovered]:
-        """What answers ``question``; an answer that lives shorter than the wait for it is one all the same."""
-        return self.locators.get(now, question.name) or list(question.found.values())
-
-    def forget(self, question: Question) -> None:
-        """Its responses are unsolicited from now on."""
-        for session_id in question.session_ids:
-            del self._questions[session_id]
-            self.ids.release(session_id)
-
-    def unicast(self, now: float, message: Message, source: Source) -> Question | Ignore:
-        """A message by TCP: only the response to a question is welcome, with link-local locators (§2.5.2)."""
-        if reason := self._objection(message, source):
-            return Ignore(reason)
-        if not isinstance(message, Response):
-            return Ignore("message type")
-        question, initiator = self._questions.get(message.session_id, (None, None))
-        about = None if message.objective is None else message.objective.name
-        if question is None or message.initiator != initiator or about not in (None, question.name):
-            return Ignore("unsolicited response")
-        if message.diverted:
-            return Ignore("response with Divert")
-        if not all(_on_link(each) and each.port for each in message.locators):
-            return Ignore("locator not link-local")
-        learnt = self.locators.add(now, question.name, message.locators, source.interface, message.ttl, False)
-        question.found.update((each.locator, each) for each in learnt)
-        return question
-
-    def gone(self, now: float, interfaces: frozenset[int]) -> None:
-        """An interface is gone: its neighbours, and what they said, may be others when it comes back."""
-        for index in interfaces:
-            self.locators.forget_interface(index)
-        for entry in self.floods.get(now):
-            if entry.interface in interfaces:
-                self.floods.expire(entry.objective.name, entry.locator)
-
-
-def _on_link(locator: Locator) -> bool:
-    return isinstance(locator, IPv6Locator) and locator.address in _LINK_LOCAL
+_INTERVAL_S: Final = MS_PER_LOOP * LOOP_COUNT / 1000
 
 
 class _Ear:
@@ -232,6 +102,8 @@ class _Ear:
         with self.changed:
             self._rules.gone(time.monotonic(), gone)
 
+    def neighbour_up(self, interface: int) -> None: ...
+
     def upkeep(self, now: float) -> None: ...
 
 
@@ -240,7 +112,7 @@ class Dull:
 
     ``interface``: its name; it may be down or appear later, and change its address. ``objectives``: the names of
     all that may be spoken of; any other is refused with :class:`LocalError` ``notObj``, and discarded when heard.
-    ``port``: UDP source and TCP port (§2.8.4), 0 for any free one. ``limits``: :data:`DULL_LIMITS` unless given.
+    ``port``: UDP source and TCP port (§2.8.4), 0 for any free one. ``limits``: :data:`~grasp.onlink.DULL_LIMITS` unless given.
 
     Calls may come from any thread. They raise :class:`LocalError` ``stopped`` while it is not running.
     """
@@ -314,9 +186,9 @@ class Dull:
         index, own = self._ear.own()
         if isinstance(locator, IPv6Locator) and locator.address == _UNSPECIFIED:
             locator = replace(locator, address=own)
-        elif locator is not None and not _on_link(locator):
+        elif locator is not None and not on_link(locator):
             raise LocalError(ErrorCode.invalidLoc, f"{locator} is not link-local (RFC 8990 §2.5.2)")
-        told = Objective(objective.name, objective.flags | F_SYNCH, _LOOP_COUNT, objective.value)
+        told = Objective(objective.name, objective.flags | F_SYNCH, LOOP_COUNT, objective.value)
         with self._ear.changed:
             session_id = self._rules.ids.new()
             self._rules.ids.release(session_id)

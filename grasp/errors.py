@@ -55,6 +55,8 @@ class ErrorCode(IntEnum):
     tooLong = 102
     busy = 103
     noInterface = 104
+    notMember = 105
+    badIdentity = 106
 
     @property
     def text(self) -> str:
@@ -107,6 +109,8 @@ _TEXT = {
     ErrorCode.tooLong: "Message too long",
     ErrorCode.busy: "Too many sessions",
     ErrorCode.noInterface: "No usable interface",
+    ErrorCode.notMember: "The peer is not a member of the domain, or not the one asked for",
+    ErrorCode.badIdentity: "This node's identity cannot be used",
 }
 
 

@@ -61,7 +61,17 @@ class Limits:
     recent_session_ids: int = 4_096
     """Session IDs not used again although closed (§2.7)."""
     first_message_ms: int = 5_000
-    """Time for a connection's first whole message. Stops connections that say nothing."""
+    """Time for a connection's first whole message, and for a TLS handshake as a whole. Stops who says nothing."""
+    neighbours: int = 256
+    """Candidates known, and links held, on one interface of a domain; one more is not taken."""
+    kept: int = 64
+    """Connections this node opened and keeps for another session; the one idle longest makes room."""
+    kept_per_peer: int = 4
+    """Those to one peer; the one idle longest makes room."""
+    kept_ms: int = 10_000
+    """How long they are kept; less than :attr:`idle_ms`, so that the peer has not given them up before."""
+    idle_ms: int = 30_000
+    """Time for the next request on a connection that a session has ended on; then it is closed."""
     reply_connect_ms: int = 2_000
     """Time to connect back to the sender of a multicast. Stops forged sources from holding a thread."""
     wait_ms: int = 10 * GRASP_DEF_TIMEOUT

@@ -1,7 +1,7 @@
 """What the bandwidth agents say to each other: the values of their GRASP objectives, and their validation.
 
-``resource`` and ``pact`` are negotiated, ``params`` flooded and synchronized, ``agent`` and ``reach`` flooded,
-``holdings`` synchronized.
+``resource`` and ``pact`` are negotiated, ``params`` and ``revoked`` flooded and synchronized, ``agent`` and ``reach``
+flooded, ``holdings`` synchronized.
 """
 
 from objectives.block import Block, Window

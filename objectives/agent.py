@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from objectives.fields import MAX_RATE, Fields, InvalidValue, check_name
+from objectives.fields import MAX_RATE, Fields, InvalidValue, check_integer, check_name, shown
 from objectives.node import NodeId, node_from_text
 
 NAME: Final = "Agent"
@@ -36,6 +36,8 @@ class Announcement:
     state: str
     """``active``; ``inactive``: it neither asks nor grants; ``left``: it has handed over all it had and is gone."""
     pools: tuple[PoolSummary, ...]
+    at: tuple[bytes, int] | None = None
+    """Its routed address and TCP port, where a seal is to vouch for them; a flood's locator is outside of the seal."""
 
     def parts(self) -> list[Announcement]:
         """The same in so many that each fits into one multicast; what MAX_PARTS do not hold is left out."""
@@ -54,12 +56,15 @@ class Announcement:
         return [replace(self, pools=tuple(each)) for each in parts]
 
     def to_value(self) -> dict[str, Any]:
-        return {
+        value: dict[str, Any] = {
             "node": str(self.node),
             "seq": self.sequence,
             "state": self.state,
             "pools": [[each.name, each.spare, [list(seed) for seed in each.seeds]] for each in self.pools],
         }
+        if self.at is not None:
+            value["at"] = list(self.at)
+        return value
 
 
 def announcement_from_value(value: object) -> Announcement:
@@ -70,7 +75,14 @@ def announcement_from_value(value: object) -> Announcement:
         fields.integer("seq", 0, 2**53),
         fields.choice("state", STATES),
         fields.items("pools", MAX_POOLS, _pool),
+        _where(fields.value("at")) if fields.has("at") else None,
     )
+
+
+def _where(item: object) -> tuple[bytes, int]:
+    if type(item) is not list or len(item) < 2 or type(item[0]) is not bytes or len(item[0]) not in (4, 16):
+        raise InvalidValue(f"agent.at must hold [address of 4 or 16 bytes, port], not {shown(item)}")
+    return item[0], check_integer(item[1], 1, 65_535, "agent.at")
 
 
 def _pool(item: object, where: str) -> PoolSummary:

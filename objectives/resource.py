@@ -169,12 +169,17 @@ Answer = Offer | Hold | Settled | Confirmed
 """What its other end answers."""
 
 
-_SHORT: Final = re.compile(r"short: at most ([0-9]{1,16}) bit/s")
+_SHORT: Final = re.compile(r"(?:short|limit): at most ([0-9]{1,16}) bit/s")
 
 
 def short_text(available: int) -> str:
     """What a decline ``short: …`` says: what could be granted instead, bit/s."""
     return f"at most {available} bit/s can be granted over the window"
+
+
+def limit_text(room: int) -> str:
+    """What a decline ``limit: …`` says: what the requester may still have out, bit/s."""
+    return f"at most {room} bit/s: more is not lent to this node at a time"
 
 
 def available_from(reason: str) -> int:

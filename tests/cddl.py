@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from cbor2 import loads
+
 Type = Callable[[Any], bool]
-TOKEN = re.compile(r'\s*(?:;[^\n]*)?(?:("[^"]*")|(\.\.|=>|\.[a-z]+|[\[\]{}:,/=?*])|(\d+)|([A-Za-z][A-Za-z0-9_-]*)|$)')
+TOKEN = re.compile(r'\s*(?:;[^\n]*)?(?:("[^"]*")|(\.\.|=>|\.[a-z]+|[\[\]{}():,/=?*])|(\d+)|([A-Za-z][A-Za-z0-9_-]*)|$)')
 
 
 def _tokens(text: str) -> list[str]:
@@ -74,7 +76,7 @@ class Cddl:
             found: Type = lambda value: type(value) is int and low <= value <= high  # noqa: E731 - one kind beside others
         else:
             found = lambda value: self.rules[token](value)  # noqa: E731 - named when it is used, for rules look ahead
-        while self._peek() in (".regexp", ".size", ".default"):
+        while self._peek() in (".regexp", ".size", ".cbor", ".default"):
             found = self._controlled(self._take(), found)
         return found
 
@@ -82,6 +84,11 @@ class Cddl:
         argument = self._take()
         if control == ".regexp":
             return lambda value: found(value) and re.fullmatch(argument[1:-1], value) is not None
+        if control == ".cbor":
+            return lambda value: found(value) and self.rules[argument](loads(value))
+        if argument == "(":
+            low, _, high, _ = int(self._take()), self._take(".."), int(self._take()), self._take(")")
+            return lambda value: found(value) and low <= len(value) <= high
         if control == ".size":
             return lambda value: found(value) and len(value) == int(argument)
         self.defaults[self._key] = {"true": True, "false": False}.get(argument) if argument.isalpha() else int(argument)

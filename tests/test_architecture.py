@@ -17,7 +17,7 @@ PACKAGES = ("grasp", "objectives", "asa", "lab")
 LONGEST = 400
 
 GRASP = [
-    ["grasp.constants", "grasp.errors", "grasp.limits", "grasp.cbor"],
+    ["grasp.constants", "grasp.errors", "grasp.limits", "grasp.cbor", "grasp.member"],
     ["grasp.wire"],
     [
         "grasp.seen",
@@ -26,11 +26,13 @@ GRASP = [
         "grasp.locators",
         "grasp.discovery",
         "grasp.flooding",
+        "grasp.onlink",
         "grasp.calls",
     ],
+    ["grasp.security"],
     ["grasp.transport"],
     ["grasp.core"],
-    ["grasp.arguments", "grasp.api", "grasp.dull", "grasp"],
+    ["grasp.arguments", "grasp.negotiation", "grasp.api", "grasp.dull", "grasp"],
     ["grasp.rfc8991"],
     ["grasp.cli", "grasp.__main__"],
 ]
@@ -39,7 +41,14 @@ OBJECTIVES = [
     ["objectives.fields"],
     ["objectives.block", "objectives.node"],
     ["objectives.txn"],
-    ["objectives.resource", "objectives.pact", "objectives.params", "objectives.agent", "objectives.reach"],
+    [
+        "objectives.resource",
+        "objectives.pact",
+        "objectives.params",
+        "objectives.agent",
+        "objectives.reach",
+        "objectives.revoked",
+    ],
     ["objectives.holdings"],
     ["objectives"],
 ]
@@ -54,11 +63,14 @@ ASA = [
     ["asa.dataplane"],
     ["asa.northbound"],
     ["asa.dataplane.deputy.server"],
+    # The certificates of a domain: of an agent it knows what errors are.
+    ["asa.domain"],
     ["asa.cli", "asa.__main__"],
     # The rules.
     [
         "asa.accounts",
         "asa.agenda",
+        "asa.authority",
         "asa.credentials",
         "asa.diary",
         "asa.lifecycle",
@@ -68,21 +80,40 @@ ASA = [
     ],
     ["asa.ledger", "asa.peers"],
     ["asa.caps", "asa.shortage", "asa.listing", "asa.alarms", "asa.terms", "asa.placement", "asa.desired"],
-    ["asa.transfer", "asa.reservations", "asa.pacts", "asa.expiry", "asa.seeding", "asa.audit", "asa.steps"],
+    [
+        "asa.lending",
+        "asa.transfer",
+        "asa.reservations",
+        "asa.pacts",
+        "asa.expiry",
+        "asa.seeding",
+        "asa.audit",
+        "asa.steps",
+    ],
+    [
+        "asa.transfer",
+        "asa.lending",
+        "asa.reservations",
+        "asa.pacts",
+        "asa.expiry",
+        "asa.seeding",
+        "asa.audit",
+        "asa.steps",
+    ],
     ["asa.asking"],
     ["asa.answering", "asa.pairing"],
     # The shells.
-    ["asa.books", "asa.clock", "asa.events", "asa.store", "asa.enforcement"],
+    ["asa.books", "asa.clock", "asa.events", "asa.lists", "asa.seals", "asa.store", "asa.enforcement"],
     ["asa.identity", "asa.policy", "asa.performer", "asa.problems", "asa.installation", "asa.predecessor"],
-    ["asa.threads.duty"],
+    ["asa.membership", "asa.threads.duty"],
     ["asa.threads"],
     ["asa.oversight", "asa.manifest", "asa.whereabouts"],
-    ["asa.auditor", "asa.inquiry", "asa.metrics", "asa.neighbourhood", "asa.removal", "asa.salvaged"],
+    ["asa.auditor", "asa.inquiry", "asa.metrics", "asa.neighbourhood", "asa.presence", "asa.removal", "asa.salvaged"],
     ["asa.turns"],
     ["asa.desk"],
     ["asa.relocation"],
     ["asa.operations"],
-    ["asa.agent"],
+    ["asa.agent", "asa.remote"],
     ["asa.main"],
 ]
 
@@ -99,25 +130,33 @@ LAYERS = GRASP + OBJECTIVES + ASA + LAB
 
 AGENT_FOR_TYPES = {
     "asa.desk", "asa.inquiry", "asa.metrics", "asa.neighbourhood", "asa.operations", "asa.oversight", "asa.relocation",
-    "asa.removal",
+    "asa.removal", "asa.threads.warden",
 }  # fmt: skip
 """Parts of the agent that are handed the whole of it, and name it for the type checker only."""
 
-FACE = {"grasp", "grasp.arguments", "grasp.calls", "grasp.constants"}
+FACE = {
+    "grasp", "grasp.arguments", "grasp.calls", "grasp.cbor", "grasp.constants", "grasp.member", "grasp.rates",
+    "grasp.security", "grasp.security.identity",
+}  # fmt: skip
 """What of GRASP is there for an ASA; the rest is the node's own affair."""
 
 WITHOUT_IO = [
-    "grasp.constants", "grasp.errors", "grasp.limits", "grasp.cbor",
+    "grasp.constants", "grasp.errors", "grasp.limits", "grasp.cbor", "grasp.member",
     "grasp.wire", "grasp.wire.address", "grasp.wire.codec", "grasp.wire.locator", "grasp.wire.message",
     "grasp.wire.objective", "grasp.wire.relay", "grasp.wire.stream",
-    "grasp.seen", "grasp.rates", "grasp.session", "grasp.locators", "grasp.discovery", "grasp.flooding", "grasp.calls",
+    "grasp.seen", "grasp.rates", "grasp.session", "grasp.locators", "grasp.discovery", "grasp.flooding", "grasp.onlink",
+    "grasp.calls", "grasp.transport.links.announcements", "grasp.transport.links.candidates",
+    "grasp.transport.links.pairing", "grasp.transport.links.phases",
+    "grasp.security.acp_name", "grasp.security.certificates", "grasp.security.paths", "grasp.security.sealed",
     "grasp.core.registry",
     "objectives", "objectives.agent", "objectives.block", "objectives.fields", "objectives.holdings", "objectives.node",
-    "objectives.pact", "objectives.params", "objectives.reach", "objectives.resource", "objectives.txn",
+    "objectives.pact", "objectives.params", "objectives.reach", "objectives.resource", "objectives.revoked",
+    "objectives.txn",
     "asa.accounts", "asa.alarms", "asa.answering", "asa.asking", "asa.audit", "asa.btree", "asa.calendar", "asa.caps",
-    "asa.config.api", "asa.config.section", "asa.config.sections", "asa.config.values", "asa.credentials",
-    "asa.diary", "asa.errors", "asa.expiry",
-    "asa.flows", "asa.ledger",
+    "asa.authority", "asa.config.api", "asa.config.section", "asa.config.sections", "asa.config.security",
+    "asa.config.values", "asa.credentials",
+    "asa.diary", "asa.domain.addresses", "asa.domain.conversation", "asa.domain.invitation", "asa.errors", "asa.expiry",
+    "asa.flows", "asa.ledger", "asa.lending",
     "asa.lifecycle", "asa.listing", "asa.pacts", "asa.pairing", "asa.peers", "asa.placement", "asa.pool",
     "asa.quantities", "asa.reach", "asa.records", "asa.reservations", "asa.shortage", "asa.states", "asa.terms",
     "asa.salvaged", "asa.seeding", "asa.service", "asa.steps", "asa.store.pages", "asa.store.rows", "asa.tegu",
@@ -136,8 +175,10 @@ WITHOUT_IO = [
 """Rules and values: sockets, threads, clocks and files are handed in, or better, not there."""
 
 NONE_THE_LESS = {
+    "grasp.security.paths": {"datetime"},
     "asa.config.api": {"pathlib"},
     "asa.config.sections": {"pathlib"},
+    "asa.config.security": {"pathlib"},
     "asa.config.values": {"pathlib"},
     "asa.quantities": {"datetime"},
     "asa.peers": {"threading"},

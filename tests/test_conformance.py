@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv6Address
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -200,6 +200,7 @@ class Wire:
     peer_name = str(THERE)
     peer_port = 7
     interface = 0
+    member = None
 
     def __init__(self, *incoming: bytes) -> None:
         self._incoming = list(incoming)
@@ -224,11 +225,17 @@ class Wire:
     def close(self) -> None:
         self.closed = True
 
+    def release(self) -> bool:
+        self.close()
+        return False
+
 
 class Links:
     """Two links, on which everything sent is kept; whoever is connected to is ``wire``."""
 
     secured = False
+    neighbours = ()
+    discarded: ClassVar[dict[str, int]] = {}
     port = 7
     interfaces = tuple(Interface(f"eth{n}", n, IPv6Address(f"fe80::{n}"), (), ()) for n in (1, 2))
     address = HERE
@@ -254,7 +261,9 @@ class Links:
     def reply(self, target: Source, data: bytes) -> None:
         self.replies.append(decode_message(data))
 
-    def connect(self, address: IPv6Address, port: int, interface: int, seconds: float) -> Connection:
+    def connect(
+        self, address: IPv6Address, port: int, interface: int, seconds: float, member: str = ""
+    ) -> Connection:
         return self.wire
 
 

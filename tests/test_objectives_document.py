@@ -27,10 +27,12 @@ from asa import (
     installation,
     ledger,
     main,
+    membership,
     metrics,
     neighbourhood,
     records,
     removal,
+    seals,
     transfer,
     troubles,
     whereabouts,
@@ -51,6 +53,7 @@ from objectives.holdings import page_from_value
 from objectives.params import PARAMETERS, Params, params_from_value
 from objectives.reach import MAX_PARTS, MAX_PREFIXES, reach_from_value
 from objectives.resource import MAX_BLOCKS, MAX_SIZE, answer_from_value, request_from_value
+from objectives.revoked import MAX_BYTES, MAX_CRL, revoked_from_value
 from tests.cddl import Cddl
 
 ROOT = Path(asa.__file__).parent
@@ -84,7 +87,7 @@ def _diagnostic(text: str) -> Any:
 def _name(value: Mapping[str, Any]) -> str:
     if "op" in value:
         return "pact-settle" if value["op"] == "settle" and "id" in value else str(value["op"])
-    names = {"rows": "holdings", "state": "agent", "values": "params", "prefixes": "reach"}
+    names = {"rows": "holdings", "state": "agent", "values": "params", "prefixes": "reach", "crls": "revoked"}
     return next(name for key, name in names.items() if key in value)
 
 
@@ -95,6 +98,7 @@ DECODERS: dict[str, Callable[[object], Any]] = {
     "agent": announcement_from_value,
     "params": lambda value: params_from_value(value, Params())[0],
     "reach": reach_from_value,
+    "revoked": revoked_from_value,
     "arrange": pact.request_from_value,
     "pact-settle": pact.request_from_value,
     "call-off": pact.request_from_value,
@@ -140,6 +144,8 @@ def _sound(value: Any) -> bool:
         return False
     if "serial" in value and value["serial"] and not value["issuer"]:
         return False
+    if sum(map(len, value.get("crls", []))) > MAX_BYTES:
+        return False
     return "rows" in value or disjoint([block_from_item(each) for each in blocks])
 
 
@@ -173,6 +179,8 @@ ODD: list[Any] = [
     [bytes(16), 0], [bytes(16), 129], [b"\x0a\0\0\1", 8], [b"\x0a\0\0\1", 32, "new"], [bytes(4)], [bytes(4), True],
     [[bytes([1, n, 0, 0]), 16] for n in range(64)], [[bytes([1, n, 0, 0]), 16] for n in range(65)], ["x" * 255] * 16,
     ["x"] * 16, ["x"] * 17, ["\U0001f600" * 255] * 12 + ["\U0001f600" * 12], ["\U0001f600" * 255] * 12 + ["x" * 49],
+    b"x" * 12_288, b"x" * 12_289, [b"x" * 12_288] * 4, [b"x" * 12_288] * 4 + [b"x"], [b"x"] * 8, [b"x"] * 9, [b""],
+    [bytes(4), 65_535], [bytes(16), 65_535, "new"], [bytes(4), 65_536], [bytes(5), 1],
     [["x", 0, []]] * 25, ["rack-7#0123456789abcdef"] * 256, ["rack-7#0123456789abcdef"] * 257,
 ]  # fmt: skip
 
@@ -199,7 +207,7 @@ def _changed(value: Any, top: bool = True) -> Iterator[Any]:
 def test_there_is_an_example_of_every_message() -> None:
     ops = {"ask", "offer", "hold", "give", "settle", "settled", "confirm", "confirmed"}
     pacts = {"arrange", "arranged", "pact-settle", "call-off"}
-    assert set(EXAMPLES) == ops | pacts | {"params", "agent", "holdings", "reach"}
+    assert set(EXAMPLES) == ops | pacts | {"params", "agent", "holdings", "reach", "revoked"}
 
 
 @pytest.mark.parametrize("name", ["settled", "confirm", "confirmed"])
@@ -231,7 +239,7 @@ def test_the_keys_are_those_of_the_cddl_and_no_others(name: str) -> None:
     keys = CDDL.keys[name]
     made = decode(name, EXAMPLES[name]).to_value()
     assert set(made) <= set(keys)
-    assert {key for key in keys if key not in made} <= {"held"}
+    assert {key for key in keys if key not in made} <= {"held", "at"}
     if "terms" in made:
         assert set(made["terms"]) == set(CDDL.keys["terms"])
 
@@ -352,6 +360,13 @@ def test_the_state_tables_are_those_of_the_code(heading: str, table: Mapping[Any
         ("At most **{} prefixes**", MAX_PREFIXES),
         ("floods up to {} parts of one `seq`", MAX_PARTS),
         ("however often, up to {};", MAX_PREFIXES),
+        ("three flood intervals and **{} s** old", seals.AHEAD_MS // 1_000),
+        ("by hash, at most {:,} of them", seals.SEEN),
+        ("At most {:.0f} seals a second", seals.RATE),
+        ("are verified, {:,.0f} at once", seals.BURST),
+        ("in a domain have at most **{:,} bytes**", membership.MULTICAST_SIZE),
+        ("DER; together at most {:,} bytes", MAX_BYTES),
+        ("messages of at most {:,} bytes of lists", MAX_CRL),
     ],
 )
 def test_the_figures_are_those_of_the_code(text: str, figure: int) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from asa.cli.arguments import DEFAULT_TIMEOUT, UsageError
+from asa.cli.arguments import DEFAULT_TIMEOUT, REMOTE, UsageError
 from asa.cli.shapes import BadAnswer
-from asa.errors import AsaError, Duplicate, Elsewhere, Forbidden, Unreachable
+from asa.errors import AsaError, BadRequest, Duplicate, Elsewhere, Forbidden, Unreachable
 
 if TYPE_CHECKING:
     from asa.northbound.client import Client
@@ -39,12 +39,17 @@ class Agent:
 
     def _client(self, timeout: float) -> Client:
         # Not before it is needed: checking a configuration or printing a completion asks nobody.
-        from asa.northbound.client import Client
+        from asa.northbound.client import Client, Tls
 
-        arguments = self._arguments
-        address = f"unix:{arguments.socket}" if arguments.tcp is None else _endpoint(arguments.tcp)
-        token = None if arguments.token_file is None else _token(arguments.token_file)
-        return Client(address, token=token, timeout=timeout)
+        given = self._arguments
+        if given.tcp is None:
+            return Client(f"unix:{given.socket}", timeout=timeout)
+        token = None if given.token_file is None else _token(given.token_file)
+        tls = Tls(given.cacert, given.expected or "", given.cert, given.key_file)
+        try:
+            return Client(_endpoint(given.tcp), token=token, timeout=timeout, tls=tls)
+        except BadRequest as error:
+            raise UsageError(error.message, hint=error.hint) from None
 
     @cached_property
     def secret(self) -> dict[str, str]:
@@ -67,6 +72,8 @@ class Agent:
 
     def _advice(self, error: AsaError) -> str:
         if isinstance(error, Forbidden):
+            if "needed" in error.details:
+                return error.hint
             if getattr(self._arguments, "secret_file", None) is None:
                 return "--secret-file FILE with the secret that opens it, or the administrator's"
             return "the secret given is not the one that opens it, nor the administrator's"
@@ -140,7 +147,10 @@ class Agent:
         if words[0] != "show" and getattr(arguments, "secret_file", None) is not None:
             where += ["--secret-file", arguments.secret_file]
         if arguments.tcp is not None:
-            where += ["--tcp", _endpoint(arguments.tcp), "--token-file", arguments.token_file]
+            where += ["--tcp", _endpoint(arguments.tcp)]
+            for option, name in REMOTE.items():
+                if (value := getattr(arguments, name)) is not None:
+                    where += [option, value]
         elif arguments.chosen_socket is not None:
             where += ["--socket", arguments.chosen_socket]
         if arguments.timeout != DEFAULT_TIMEOUT:

@@ -20,6 +20,15 @@ DEFAULT_TIMEOUT: Final = 30.0
 _OF_KINDS: Final = {"two-way": "back", "steering": "through", "mirroring": "output"}
 """What each of these kinds needs, and no other has."""
 
+REMOTE: Final = {
+    "--cacert": "cacert",
+    "--node": "expected",
+    "--token-file": "token_file",
+    "--cert": "cert",
+    "--cert-key": "key_file",
+}
+"""Options that are for --tcp only, and what they are called in the arguments."""
+
 _EPILOG: Final = (
     "Rates: 500Mbit, 2.5Gbit, 100Mibit or plain bit/s. Times: now, +90m, 2026-12-31T18:00 (local time), "
     "2026-12-31T18:00Z, UNIX seconds, never. Durations: 90s, 15m, 2h, 1d, 1w, 1h30m. "
@@ -82,10 +91,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     given = vars(arguments)
     if "socket" in given and "tcp" in given:
         raise UsageError("--socket and --tcp do not go together", hint="give one of them")
-    if "token_file" in given and "tcp" not in given:
-        raise UsageError("--token-file is for --tcp", hint="a Unix socket is guarded by its permissions")
-    if "tcp" in given and "token_file" not in given:
-        raise UsageError("--tcp needs --token-file", hint="the file the agent's configuration names")
+    if arguments.command != "domain":
+        # That one asks no agent, and joining's token is no agent's.
+        _check_remote(given)
     _check_window(given.get("start"), given.get("end"))
     if "secret_file" in given:
         given["secret_file"] = given["secret_file"] or os.environ.get("ASA_SECRET_FILE") or None
@@ -93,12 +101,26 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         _settle_wish(given)
     if arguments.command == "cancel":
         _check_cancel(given)
-    given.setdefault("tcp", None)
-    given.setdefault("token_file", None)
+    for each in ("tcp", *REMOTE.values()):
+        given.setdefault(each, None)
     arguments.chosen_socket = given.get("socket")
     given.setdefault("socket", os.environ.get("ASA_SOCKET") or DEFAULT_SOCKET)
     given.setdefault("timeout", DEFAULT_TIMEOUT)
     return arguments
+
+
+def _check_remote(given: dict[str, Any]) -> None:
+    """What goes with --tcp, and with nothing else."""
+    if "tcp" not in given:
+        if found := [option for option, name in REMOTE.items() if name in given]:
+            raise UsageError(f"{found[0]} is for --tcp", hint="over a Unix socket the user who asks is what counts")
+        return
+    if ("cert" in given) is not ("key_file" in given):
+        raise UsageError("--cert and --cert-key go together", hint="a certificate, and the key that belongs to it")
+    if "token_file" not in given and "cert" not in given:
+        raise UsageError(
+            "--tcp needs --token-file, or --cert and --cert-key", hint="the agent's configuration says whose"
+        )
 
 
 def _check_window(start: Any, end: Any) -> None:
@@ -183,9 +205,26 @@ def _common(parser: argparse.ArgumentParser) -> None:
         "--socket", metavar="PATH", default=absent, type=operands.some_text,
         help=f"the agent's Unix socket; $ASA_SOCKET, else {DEFAULT_SOCKET}",
     )  # fmt: skip
-    group.add_argument("--tcp", metavar="HOST:PORT", default=absent, type=operands.endpoint, help="TCP instead")
     group.add_argument(
-        "--token-file", metavar="FILE", default=absent, type=operands.some_text, help="the token --tcp needs"
+        "--tcp", metavar="HOST:PORT", default=absent, type=operands.endpoint, help="TLS over TCP instead"
+    )
+    group.add_argument(
+        "--cacert", metavar="FILE", default=absent, type=operands.some_text,
+        help="the authorities to believe with --tcp; this system's",
+    )  # fmt: skip
+    group.add_argument(
+        "--node", dest="expected", metavar="NAME", default=absent, type=operands.some_text,
+        help="the node's name, where its certificate has that and no HOST",
+    )  # fmt: skip
+    group.add_argument(
+        "--token-file", metavar="FILE", default=absent, type=operands.some_text,
+        help="the token to show with --tcp, or to join with",
+    )  # fmt: skip
+    group.add_argument(
+        "--cert", metavar="FILE", default=absent, type=operands.some_text, help="or the certificate to show"
+    )
+    group.add_argument(
+        "--cert-key", dest="key_file", metavar="FILE", default=absent, type=operands.some_text, help="and its key"
     )
     group.add_argument(
         "--timeout", metavar="DURATION", default=absent, type=operands.timeout,

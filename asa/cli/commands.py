@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from asa.cli import operands
+from asa.cli.domain_commands import DOMAIN
 
 DEFAULT_PATIENCE_MS: Final = 5_000
 """How long peers are asked, as the API has it."""
@@ -354,6 +355,7 @@ COMMANDS: Final[tuple[Entry, ...]] = (
     ("import-tegu", _import_tegu, "take over a checkpoint of Tegu's"),
     ("run", _run, "be the agent"),
     ("deputy", _deputy, "do for an agent without privileges what needs CAP_NET_ADMIN"),
+    ("domain", DOMAIN, "the certificates of agents, and joining"),
     ("config", (("check", _config_check, "read a configuration and tell what is wrong"),), "the configuration"),
     ("completion", _completion, "completion for a shell"),
 )

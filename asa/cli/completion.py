@@ -27,6 +27,7 @@ _KINDS: Final = {
     "RESOURCE": "pools",
     "FILE": "files",
     "PATH": "files",
+    "DIR": "files",
 }
 """What completes an operand or an option's value, by how the help calls it."""
 

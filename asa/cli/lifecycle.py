@@ -27,7 +27,8 @@ def _status(found: Status) -> str:
             ("health", found.health.status),
             ("version", f"{found.version}, pid {found.pid}"),
             ("running", f"{roughly(found.uptime_s)}, since {format_time(found.started)}"),
-            ("substrate", found.substrate if found.secure else f"{found.substrate}: relies on links that are secured"),
+            ("substrate", _substrate(found)),
+            ("certificate", _certificate(found)),
             ("GRASP", f"port {found.grasp_port} on {', '.join(found.interfaces) or 'no interface'}"),
             ("peers", str(found.peers)),
             ("serves", ", ".join(found.serves)),
@@ -38,9 +39,30 @@ def _status(found: Status) -> str:
         ]
     )
     parts = [summary, overview(found.pools)]
+    if found.neighbours:
+        rows = [
+            [each.interface, each.address, each.member, each.state, format_time(each.since)]
+            for each in found.neighbours
+        ]
+        parts.append(table(["LINK", "ADDRESS", "NEIGHBOUR", "STATE", "SINCE"], rows))
     if found.health.problems:
         parts.append(_problems(found.health))
+    parts += [safe(each) for each in found.health.notices]
     return "\n\n".join(parts)
+
+
+def _substrate(found: Status) -> str:
+    if found.domain is not None:
+        return f"{found.substrate} {found.domain.name}: every message authenticated and encrypted"
+    return found.substrate if found.secure else f"{found.substrate}: relies on links that are secured below IP"
+
+
+def _certificate(found: Status) -> str:
+    if found.domain is None:
+        return ""
+    left = found.domain.expires - found.started - found.uptime_s
+    until = f"until {format_time(found.domain.expires)}, {roughly(left)} left" if left > 0 else "it has ended"
+    return f"{found.domain.acp_name}, {until}"
 
 
 def _enforcement(found: Status) -> str:
@@ -80,6 +102,7 @@ def health(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
         parts.append(table(["THREAD", "STATE"], [list(each) for each in sorted(found.threads.items())]))
     if found.problems:
         parts.append(_problems(found))
+    parts += [safe(each) for each in found.notices]
     output.result(answer, "\n\n".join(parts))
     return 0 if found.ready else 1
 

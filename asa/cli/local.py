@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from asa.cli.agent import Agent
 from asa.cli.interrupts import Failed, defaults
 from asa.cli.output import Output, listed, safe
-from asa.config import Config, LinkSection, RouteSection, load, problem_text
+from asa.config import ApiSection, Config, LinkSection, RouteSection, load, problem_text
 from asa.errors import BadConfig
 from asa.quantities import exact_rate
 
@@ -65,9 +66,15 @@ def _link(link: LinkSection, floor: int) -> str:
     return f"{link.interface}, {exact_rate(out)} out, {exact_rate(into)} in"
 
 
+def _local(api: ApiSection) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Who has which role over the socket."""
+    yield "operator", ("root", "the agent's user", *api.operators)
+    yield from (each for each in (("consumer", api.consumers), ("reader", api.readers)) if each[1])
+
+
 def _summary(config: Config) -> str:
     grasp, api = config.grasp, config.api
-    tcp = "" if api.tcp is None else f" and {api.tcp[0]} port {api.tcp[1]}"
+    tcp = "" if api.tcp is None else f" and {api.tcp[0]} port {api.tcp[1]}, TLS"
     return listed(
         [
             ("agent", f"{config.agent.name}, {config.agent.mode}"),
@@ -75,6 +82,7 @@ def _summary(config: Config) -> str:
             ("interfaces", "all" if grasp.interfaces is None else ", ".join(grasp.interfaces)),
             ("objectives", f"{grasp.objective_prefix}* over {grasp.substrate}"),
             ("API", f"{api.socket} ({api.socket_mode:04o}){tcp}"),
+            *((f"{role}s", ", ".join(names)) for role, names in _local(api)),
             *(("pool", f"{each.name}, {exact_rate(each.capacity)}") for each in config.pools),
             *(("link", _link(each, config.floor)) for each in config.links),
             *(("route", _route(each)) for each in config.routes),

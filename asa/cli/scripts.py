@@ -14,7 +14,7 @@ from asa.cli.commands import COMPLETED
 if TYPE_CHECKING:
     from asa.cli.completion import Choices, Command, Place
 
-_WHERE: Final = ("--socket", "--tcp", "--token-file")
+_WHERE: Final = ("--socket", "--tcp", "--cacert", "--node", "--token-file", "--cert", "--cert-key")
 _ASK: Final = "command asa completion --timeout 1s --values"
 
 

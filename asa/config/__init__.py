@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import difflib
 import grp
+import pwd
 import re
 import stat
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 # As a module: it is made of what sections are made of, so it may be the one that is imported first.
 from asa import hosts
-from asa.config.api import ApiSection
+from asa.config.api import ApiSection, tcp_together
 from asa.config.section import Problems, Section, problem_text
 from asa.config.sections import (
     AgentSection,
@@ -33,6 +34,7 @@ from asa.config.sections import (
     links_together,
     pools_together,
 )
+from asa.config.security import AllowSection, DomainSection, allowed_together
 from asa.config.values import Read, Wrong, a_name, a_prefix, a_rate, an_interface_name, shown
 from asa.errors import BadConfig
 from asa.traffic import BUILT_IN, TrafficClass, classes_from
@@ -40,8 +42,10 @@ from asa.traffic import BUILT_IN, TrafficClass, classes_from
 __all__ = [
     "MAX_FILE",
     "AgentSection",
+    "AllowSection",
     "ApiSection",
     "Config",
+    "DomainSection",
     "EnforcementSection",
     "FlowsSection",
     "GraspSection",
@@ -64,8 +68,14 @@ _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "limits": LimitsSection,
     "flows": FlowsSection,
     "enforcement": EnforcementSection,
+    "domain": DomainSection,
 }
-_LISTS: Final[Mapping[str, type[Section]]] = {"pool": PoolSeed, "link": LinkSection, "route": RouteSection}
+_LISTS: Final[Mapping[str, type[Section]]] = {
+    "pool": PoolSeed,
+    "link": LinkSection,
+    "route": RouteSection,
+    "allow": AllowSection,
+}
 _KEYS: Final = [*_SECTIONS, "classes", *_LISTS]
 _WRITTEN: Final = {f"[{name}]": made for name, made in _SECTIONS.items()} | {
     f"[[{name}]]": made for name, made in _LISTS.items()
@@ -75,6 +85,7 @@ _REQUIRED: Final[Mapping[type[Section], tuple[str, ...]]] = {
     PoolSeed: ("name", "capacity"),
     LinkSection: ("interface", "capacity"),
     RouteSection: ("prefix",),
+    AllowSection: ("members",),
 }
 
 
@@ -140,6 +151,10 @@ def _parse(text: str, source: str, look: Callable[[Mapping[str, Any], Problems],
     keys = (("interface", an_interface_name), ("capacity", a_rate(1)), ("capacity_in", a_rate(1)))
     links = zip(*(_each(read, document, "link", key) for key, read in keys), strict=True)
     links_together(enforcement and enforcement.backend, list(links), problems)
+    grasp = sections.get("grasp")
+    if not any(each["key"].startswith("allow") for each in problems.found):
+        allowed_together(mode, grasp and grasp.substrate, lists["allow"], problems)
+    tcp_together(grasp and grasp.substrate, sections.get("api"), problems)
     look(sections, problems)
     problems.raise_any(source)
     return Config(
@@ -153,6 +168,8 @@ def _parse(text: str, source: str, look: Callable[[Mapping[str, Any], Problems],
         sections["flows"],
         classes,
         sections["enforcement"],
+        sections["domain"],
+        lists["allow"],
     )
 
 
@@ -245,7 +262,12 @@ def _on_this_host(sections: Mapping[str, Any], problems: Problems) -> None:
     if isinstance(api, ApiSection):
         if api.socket_group is not None:
             _look_at_group(api.socket_group, problems)
-        _look_at_secret("token_file", api.token_file, "a file with a token", problems)
+        _look_at_users(api, problems)
+        for key, file in _tokens(api):
+            _look_at_secret(key, file, "a file with a token", problems)
+        _look_at_secret("tls_key", api.tls_key, "a PEM file with a key", problems)
+        _mode("api.tls_certificate", api.tls_certificate, "a PEM file with a certificate", problems)
+        _mode("api.client_trust", api.client_trust, "a PEM file with certificates", problems)
         _look_at_secret("admin_file", api.admin_file, "a file with a secret", problems)
     if isinstance(flows, FlowsSection):
         _look_at_hosts(flows.hosts_file, problems)
@@ -256,6 +278,24 @@ def _look_at_group(group: str, problems: Problems) -> None:
         grp.getgrnam(group)
     except KeyError:
         problems.add("api.socket_group", f"is {group}", "a group of this host (getent group)")
+
+
+def _look_at_users(api: ApiSection, problems: Problems) -> None:
+    for key in ("operators", "consumers", "readers"):
+        for name in getattr(api, key):
+            try:
+                if name.startswith("@") and not name[1:].isdigit():
+                    grp.getgrnam(name[1:])
+                elif name != "*" and not name.removeprefix("@").isdigit():
+                    pwd.getpwnam(name)
+            except KeyError:
+                problems.add(f"api.{key}", f"has {name}", "users and groups of this host (getent passwd, getent group)")
+
+
+def _tokens(api: ApiSection) -> Iterator[tuple[str, Path | None]]:
+    yield "token_file", api.token_file
+    for index, each in enumerate(api.token):
+        yield f"token[{index}].file", each.file
 
 
 def _look_at_secret(name: str, file: Path | None, what: str, problems: Problems) -> None:

@@ -8,8 +8,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
-from asa.config.api import ApiSection
+from asa.config.api import ApiSection, tcp_together
 from asa.config.section import Problems, Rules, Section
+from asa.config.security import DOMAIN, PLAIN, AllowSection, DomainSection, allowed_together
 from asa.config.values import (
     a_boolean,
     a_choice,
@@ -64,7 +65,9 @@ class GraspSection(Section):
     """The routed address peers several hops away reach this agent at; None: found by itself."""
     ipv4: bool = False
     objective_prefix: str = "EX1."
-    substrate: Literal["plain"] = "plain"
+    substrate: Literal["plain", "domain"] = "plain"
+    """``domain``: every message authenticated and encrypted, by the certificates of ``[domain]``; ``plain``: none, for
+    links that are secured below IP."""
 
     RULES: ClassVar[Rules] = {
         "interfaces": an_optional(interface_names),
@@ -72,7 +75,7 @@ class GraspSection(Section):
         "address": an_optional(a_routed_address),
         "ipv4": a_boolean,
         "objective_prefix": an_objective_prefix,
-        "substrate": a_choice("plain"),
+        "substrate": a_choice(PLAIN, DOMAIN),
     }
 
     def together(self, problems: Problems) -> None:
@@ -245,6 +248,8 @@ class Config:
     traffic_classes: tuple[TrafficClass, ...] = BUILT_IN
     """Without ``default``, which is always there."""
     enforcement: EnforcementSection = EnforcementSection()
+    domain: DomainSection = DomainSection()  # noqa: RUF009  # frozen
+    allow: tuple[AllowSection, ...] = ()
 
     def __post_init__(self) -> None:
         problems = Problems()
@@ -253,6 +258,8 @@ class Config:
         each_once("route", "prefix", [each.prefix for each in self.routes], problems)
         links = [(each.interface, each.capacity, each.capacity_in) for each in self.links]
         links_together(self.enforcement.backend, links, problems)
+        allowed_together(self.agent.mode, self.grasp.substrate, self.allow, problems)
+        tcp_together(self.grasp.substrate, self.api, problems)
         problems.raise_any("Config")
         TrafficClasses(self.traffic_classes)
 

@@ -130,6 +130,13 @@ def a_name(value: Any) -> str:
         raise Wrong(f"is {shown(value)}", f"1..{MAX_NAME} letters, digits, - _ or .") from None
 
 
+def a_pattern(value: Any) -> str:
+    """Of names, as :func:`fnmatch.fnmatchcase` takes it."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._*?\[\]!-]{1,127}", value, re.ASCII):
+        raise Wrong(f"is {shown(value)}", "a name, or a pattern of names with *, ? or [...], at most 127 characters")
+    return value
+
+
 def a_path(value: Any) -> Path:
     if not isinstance(value, str | Path) or not Path(value).is_absolute() or "\0" in str(value):
         raise Wrong(f"is {shown(str(value) if isinstance(value, Path) else value)}", "an absolute path")
@@ -234,14 +241,14 @@ def an_objective_prefix(value: Any) -> str:
     raise Wrong(f"is {shown(value)}", '"EX0." to "EX9.", or a domain you own as in "example.com:bandwidth."')
 
 
-def a_loopback_endpoint(value: Any) -> tuple[str, int]:
+def an_endpoint(value: Any) -> tuple[str, int]:
     host, port = value if isinstance(value, tuple) and len(value) == 2 else _host_and_port(value)
     try:
-        if ip_address(host).is_loopback and type(port) is int and 1 <= port <= 65_535:
+        if not ip_address(host).is_multicast and type(port) is int and 1 <= port <= 65_535:
             return host, port
     except ValueError:
         pass
-    raise Wrong(f"is {shown(value)}", '"127.0.0.1:PORT" or "[::1]:PORT": the API is for this host only')
+    raise Wrong(f"is {shown(value)}", '"ADDRESS:PORT" or "[ADDRESS]:PORT"; 0.0.0.0 and [::] are all of this host')
 
 
 def _host_and_port(value: Any) -> tuple[str, int]:

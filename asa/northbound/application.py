@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -12,8 +11,9 @@ import falcon
 import msgspec
 from cheroot.errors import MaxSizeExceeded
 
-from asa.errors import AsaError, BadRequest, Unauthorized
+from asa.errors import AsaError, BadRequest, Forbidden
 from asa.northbound import checking
+from asa.northbound.access import Gate
 from asa.northbound.bodies import EventsQuery, NoQuery
 from asa.northbound.limits import MAX_BODY, MAX_INT, MAX_KEY, MAX_SECRET, PATIENCE_MS, PLACE_S
 from asa.northbound.refusals import (
@@ -24,6 +24,7 @@ from asa.northbound.refusals import (
     UnknownPath,
     UnsupportedMediaType,
 )
+from asa.northbound.roles import Principal
 from asa.northbound.routes import Call, Reply, Route
 from asa.northbound.watchers import Lane, Watchers
 from asa.service import Service
@@ -32,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 CONNECTION: Final = "asa.connection"
 """Where the server puts a request's connection into its environment."""
+PRINCIPAL: Final = "asa.principal"
+"""Where the gate puts who asks."""
 
 _KEY: Final = re.compile(rf"[\x20-\x7e]{{1,{MAX_KEY}}}")
 _SECRET: Final = re.compile(rf"[\x20-\x7e]{{1,{MAX_SECRET}}}")
@@ -41,11 +44,11 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 def application(
-    service: Service, routes: Iterable[Route], lane: Lane, watchers: Watchers, token: str | None = None
+    service: Service, routes: Iterable[Route], lane: Lane, watchers: Watchers, gate: Gate
 ) -> falcon.App[falcon.Request, falcon.Response]:
-    """Answers requests out of a service. With a ``token`` every request must bear it. For any thread."""
+    """Answers requests out of a service, of those whom the ``gate`` lets in. For any thread."""
     routes = tuple(routes)
-    app = falcon.App(middleware=[] if token is None else [_Guard(token)])
+    app = falcon.App(middleware=[_Guard(gate)])
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         responder = _Responder(route, service, lane, watchers)
@@ -96,6 +99,8 @@ def error_headers(error: AsaError) -> Iterator[tuple[str, str]]:
         yield "WWW-Authenticate", 'Bearer realm="asa"'
     elif error.status == 405:
         yield "Allow", ", ".join(error.details["allow"])
+    elif error.status == 429:
+        yield "Retry-After", str(max(1, -(-error.details["retry_after_ms"] // 1000)))
     elif error.status == 503:
         yield "Retry-After", "1"
 
@@ -119,17 +124,13 @@ def _translated(error: falcon.HTTPError, req: falcon.Request, paths: Iterable[st
 
 
 class _Guard:
-    """Falcon's middleware: refuses requests that do not bear the token, whatever their path."""
+    """Falcon's middleware: every request passes the gate, whatever its path."""
 
-    def __init__(self, token: str) -> None:
-        self._token = token.encode()
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        scheme, _, given = req.env.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme.lower() != "bearer" or not given:
-            raise Unauthorized("no token", hint="send Authorization: Bearer and the agent's token")
-        if not hmac.compare_digest(given.strip().encode("latin-1"), self._token):
-            raise Unauthorized("the token is not the agent's", hint="the token is in the agent's configuration")
+        req.env[PRINCIPAL] = self._gate.enter(req.env[CONNECTION], req.env.get("HTTP_AUTHORIZATION"))
 
 
 class _Resource:
@@ -161,6 +162,7 @@ class _Responder:
 
     def __call__(self, req: falcon.Request, resp: falcon.Response, **names: str) -> None:
         route = self._route
+        _check_role(req, route)
         call = self._call(req, names)
         resp.set_header("Cache-Control", "no-store")
         if route.stream:
@@ -235,6 +237,19 @@ class _Responder:
         if declared != "application/json" and not _JSON.fullmatch(declared):
             raise UnsupportedMediaType("the body is not declared as JSON", hint="send Content-Type: application/json")
         return checking.body(route.decoder, data, route.fields)
+
+
+def _check_role(req: falcon.Request, route: Route) -> None:
+    """Raises Forbidden."""
+    principal: Principal = req.env[PRINCIPAL]
+    # The gate lets nobody in without a role.
+    assert principal.role is not None
+    if principal.role < route.role:
+        raise Forbidden(
+            f"{route.method} {route.path} takes the role {route.role.text}; {principal.name} is {principal.role.text}",
+            hint="the agent's configuration says who has which role: [api]",
+            details={"role": principal.role.text, "needed": route.role.text},
+        )
 
 
 def _read(env: dict[str, Any]) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -17,7 +19,10 @@ _STREAM_TIMEOUT_S: Final = 45.0
 _REPEATABLE: Final = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}
 _COUNTED: Final = {("DELETE", "/v1/reservations")}
 """Done twice it would count the second time only what the first left."""
-_CLOSED: Final = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError, http.client.RemoteDisconnected)
+_CLOSED: Final = (
+    ConnectionResetError, BrokenPipeError, ConnectionAbortedError, http.client.RemoteDisconnected, ssl.SSLEOFError,
+    ssl.SSLZeroReturnError,
+)  # fmt: skip
 
 
 def _by_code() -> dict[str, type[AsaError]]:
@@ -33,6 +38,53 @@ def _by_code() -> dict[str, type[AsaError]]:
 
 _CLASSES: Final = _by_code()
 assert refusals.UnknownPath.code in _CLASSES
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Whom a client believes over TCP, and what it shows: PEM files."""
+
+    authorities: str | None = None
+    """None: those of this system."""
+    node: str = ""
+    """The common name the agent's certificate must have; empty: the host's name must be in it, as on the web."""
+    certificate: str | None = None
+    key: str | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Raises BadRequest for files that cannot be used."""
+        try:
+            context = ssl.create_default_context(cafile=self.authorities)
+            if self.certificate is not None:
+                context.load_cert_chain(self.certificate, self.key, password=lambda: "")
+        except OSError as error:
+            # Which of them it is, OpenSSL does not tell.
+            files = ", ".join(filter(None, (self.authorities, self.certificate, self.key)))
+            why = getattr(error, "reason", None) or error.strerror or type(error).__name__
+            raise BadRequest(
+                f"TLS with {files}: {why}", hint="PEM files: authorities; a certificate and its key, not encrypted"
+            ) from None
+        context.check_hostname = not self.node
+        return context
+
+
+class _TlsConnection(http.client.HTTPSConnection):
+    def __init__(self, host: str, port: int, timeout: float, context: ssl.SSLContext, node: str) -> None:
+        super().__init__(host, port, timeout=timeout, context=context)
+        self._node = node
+
+    def connect(self) -> None:
+        super().connect()
+        if not self._node:
+            return
+        subject: Any = (self.sock.getpeercert() or {}).get("subject", ())
+        names = [value for part in subject for key, value in part if key == "commonName"]
+        if names != [self._node]:
+            self.close()
+            raise Unreachable(
+                f"who answers at {self.host} port {self.port} is {', '.join(names) or 'nobody'}, not {self._node}",
+                hint="look at the address and at --node",
+            )
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -55,16 +107,19 @@ class Client:
     """One connection to an agent, kept open between requests; for one thread at a time.
 
     ``address`` is the path of its Unix socket (``/run/asa/asa.sock`` or ``unix:asa.sock``), or ``HOST:PORT`` with a
-    ``token``. ``timeout``: seconds to wait for an answer; give more than the patience of what is asked.
+    ``token`` or a certificate in ``tls``. ``timeout``: seconds to wait for an answer; give more than the patience of
+    what is asked.
     """
 
-    def __init__(self, address: str, token: str | None = None, timeout: float = 30.0) -> None:
-        """Raises BadRequest for an address that is none."""
+    def __init__(self, address: str, token: str | None = None, timeout: float = 30.0, tls: Tls | None = None) -> None:
+        """Raises BadRequest for an address that is none, and for files that cannot be used."""
         self._address = address
         self._token = token
         self._timeout = timeout
+        self._node = "" if tls is None else tls.node
         self._connection: http.client.HTTPConnection | None = None
         self._path, self._host, self._port = _parsed(address)
+        self._context = None if self._path is not None else (tls or Tls()).context()
 
     def __enter__(self) -> Client:
         return self
@@ -141,6 +196,8 @@ class Client:
             raise Unreachable(f"the agent at {self._address} is silent", hint="ask again") from error
         except _CLOSED:
             return
+        except ssl.SSLError as error:
+            raise _no_tls(self._address, error) from None
         finally:
             connection.close()
 
@@ -158,6 +215,11 @@ class Client:
                 f"no answer from the agent at {self._address} within {self._timeout:g} s",
                 hint="it may still do what was asked: look before you ask again, or repeat with the same key",
             ) from error
+        except ssl.SSLError as error:
+            self.close()
+            if isinstance(error, _CLOSED):
+                raise
+            raise _no_tls(self._address, error) from None
         except http.client.IncompleteRead as error:
             self.close()
             raise self._lost(error) from error
@@ -182,19 +244,25 @@ class Client:
             sent["Authorization"] = f"Bearer {self._token}"
         try:
             connection.request(method, target, data, sent)
-        except BrokenPipeError:
+        except (BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
             # Refused while it was being sent; the answer tells why, if there is one.
             pass
         return connection.getresponse()
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
         connection = (
-            http.client.HTTPConnection(self._host, self._port, timeout=timeout)
-            if self._path is None
-            else _UnixConnection(self._path, timeout)
+            _TlsConnection(self._host, self._port, timeout, self._context, self._node)
+            if self._context is not None
+            else _UnixConnection(self._path or "", timeout)
         )
         try:
             connection.connect()
+        except ssl.SSLCertVerificationError as error:
+            raise Unreachable(
+                f"the agent at {self._address} is not believed: {error.verify_message}", hint=_disbelief(error)
+            ) from None
+        except ssl.SSLError as error:
+            raise _no_tls(self._address, error) from None
         except OSError as error:
             raise Unreachable(f"no agent at {self._address}: {error.strerror or error}", hint=_hint(error)) from error
         return connection
@@ -206,13 +274,29 @@ class Client:
         )
 
 
+def _no_tls(address: str, error: ssl.SSLError) -> Unreachable:
+    reason = (error.reason or str(error)).lower().replace("_", " ")
+    return Unreachable(
+        f"no TLS with the agent at {address}: {reason}", hint="is the certificate shown one it believes?"
+    )
+
+
+def _disbelief(error: ssl.SSLCertVerificationError) -> str:
+    # X509_V_ERR_HOSTNAME_MISMATCH and its brother for addresses.
+    if error.verify_code in (62, 64):
+        return "--node NAME where its certificate has the node's name and no address"
+    return "--cacert FILE with the authority of the agent's certificate"
+
+
 def _parsed(address: str) -> tuple[str | None, str, int]:
     if address.startswith("unix:"):
         return address.removeprefix("unix:"), "", 0
-    if "/" in address and not address.startswith("http://"):
+    if address.startswith("http://"):
+        raise BadRequest(f"{address!r}: the API over TCP is TLS", hint="https://HOST:PORT, or HOST:PORT")
+    if "/" in address and not address.startswith("https://"):
         return address, "", 0
     try:
-        parts = urlsplit(address if address.startswith("http://") else f"http://{address}")
+        parts = urlsplit(address if address.startswith("https://") else f"https://{address}")
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None

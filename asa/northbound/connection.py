@@ -7,11 +7,14 @@ A request that has begun keeps a thread until it is there, REQUEST_S at most; id
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 import select
 import socket
+import ssl
 import time
+from contextlib import suppress
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -22,9 +25,11 @@ from cheroot.errors import MaxSizeExceeded
 from cheroot.server import HeaderReader, HTTPConnection, HTTPRequest
 
 from asa.errors import AsaError, BadRequest, Busy
+from asa.northbound.access import Shown
 from asa.northbound.application import error_headers, error_json
 from asa.northbound.limits import LINGER_S, MAX_BODY, MAX_HEAD, MAX_HEADERS, MAX_TARGET, REQUEST_S, STAY_MS, WRITE_S
 from asa.northbound.refusals import HeadTooLarge, RequestTimeout, TargetTooLong, TooLarge
+from asa.northbound.roles import Principal
 
 _KEPT: Final = frozenset(
     {b"Asa-Secret", b"Authorization", b"Connection", b"Content-Length", b"Content-Type", b"Expect", b"Host",
@@ -168,9 +173,21 @@ class _Incoming(io.RawIOBase):
         if self.left <= 0:
             raise MaxSizeExceeded
         self._sock.settimeout(patience)
-        count = self._sock.recv_into(buffer)
+        try:
+            count = self._sock.recv_into(buffer)
+        except ssl.SSLError as error:
+            raise _broken(error) from None
         self.left -= count
         return count
+
+    def decrypted(self) -> bool:
+        """Whether TLS has bytes that no poll of the socket would tell of."""
+        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+
+
+def _broken(error: ssl.SSLError) -> OSError:
+    """What the rest of the house knows: a connection that ends."""
+    return ConnectionResetError(errno.ECONNRESET, f"TLS: {error.reason or 'broken'}")
 
 
 class Reader(io.BufferedReader):
@@ -190,7 +207,7 @@ class Reader(io.BufferedReader):
     def has_data(self) -> bool:
         """Whether something has been read that nobody has taken."""
         self._incoming.until = None
-        return bool(self.peek())
+        return bool(self.peek()) or self._incoming.decrypted()
 
 
 class Writer:
@@ -211,7 +228,13 @@ class Writer:
             data = b"".join(self._held)
             self._held.clear()
             self._sock.settimeout(WRITE_S)
-            self._sock.sendall(data)
+            try:
+                self._sock.sendall(data)
+            except ssl.SSLError as error:
+                raise _broken(error) from None
+            except TimeoutError:
+                # TLS has other words for it than the text cheroot goes by.
+                raise TimeoutError("timed out") from None
 
 
 def _file(sock: socket.socket, mode: str, _size: int) -> Reader | Writer:
@@ -227,9 +250,18 @@ class Connection(HTTPConnection):
         super().__init__(server, sock, _file)
         self.refused = False
         """Whether something of it will never be read."""
+        self.asked = False
+        """Whether a request was awaited from it already."""
+        self.principal: Principal | None = None
+        self.shown: Shown | None = None
+        self.address = "the Unix socket"
+        self.trusted = False
+        self.counted: str | None = None
+        """The name it takes a place of; None: it takes none, or has given it back."""
 
     def communicate(self) -> bool:
         """Answer the next request, and those that follow at once; True if there may be more."""
+        self.asked = True
         while True:
             self.rfile.begin()
             if not super().communicate():
@@ -239,6 +271,21 @@ class Connection(HTTPConnection):
                 return True
             if not (self.rfile.has_data() or self._arrives(select.POLLIN, STAY_MS)):
                 return True
+
+    def last(self) -> bool:
+        """Whether one more request is to be answered of a connection that is then closed.
+
+        On a Unix socket nothing can arrive after this look: who sends later is told that nobody reads.
+        """
+        if self.rfile.has_data():
+            return True
+        if self.socket.family != socket.AF_UNIX:
+            return self._arrives(select.POLLIN, 0)
+        try:
+            self.socket.shutdown(socket.SHUT_RD)
+            return bool(self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
 
     def gone(self) -> bool:
         """Whether the client has closed its side."""
@@ -256,9 +303,20 @@ class Connection(HTTPConnection):
         self.close()
 
     def close(self) -> None:
+        if isinstance(self.socket, ssl.SSLSocket):
+            self._say_goodbye()
         if self.refused:
             self._linger()
         super().close()
+        if self.counted is not None:
+            self.server.doors.leave(self.counted)
+            self.counted = None
+
+    def _say_goodbye(self) -> None:
+        """TLS' own end, without which a client cannot tell an end from a cut."""
+        with suppress(OSError, ValueError):
+            self.socket.settimeout(0)
+            self.socket.unwrap()
 
     def _linger(self) -> None:
         """Let the client, which may still be sending, read why it was refused: closed at once it could see a reset."""

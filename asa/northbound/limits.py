@@ -106,3 +106,32 @@ MAX_SECRET: Final = 255
 
 MIN_TOKEN: Final = 16
 """Characters of a token; a shorter one could be guessed."""
+
+RATE: Final = 1_000
+"""Requests a second of one principal, and as many at once; more are answered 429. The configuration may set another."""
+
+FAILURES: Final = 5
+"""Wrong tokens a second of one address; beyond, its requests with a token are answered 429, and the token is not looked
+at. A connection that has shown a right one before is not concerned."""
+
+MAX_COUNTED: Final = 4_096
+"""Principals whose requests are counted; the one that was silent longest is forgotten, and begins anew."""
+
+MAX_OPEN: Final = 128
+"""Connections at a time of one address, or of one user who is no operator. One more is closed; over the Unix socket it
+is answered 503 before."""
+
+MAX_OPEN_IN_ALL: Final = 512
+"""Connections over TCP at a time; one more is closed."""
+
+MAX_HANDSHAKES: Final = 256
+"""TLS handshakes at a time; of more the oldest is given up."""
+
+MAX_HANDSHAKES_OF_ONE: Final = 32
+"""The same of one address."""
+
+HANDSHAKE_S: Final = 5.0
+"""Seconds a TLS handshake may take; then the connection is closed. It keeps no thread."""
+
+FIRST_S: Final = 5.0
+"""Seconds from the handshake to the first byte of a request; then the connection is closed. It keeps no thread."""

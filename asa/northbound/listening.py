@@ -1,4 +1,4 @@
-"""The sockets a server listens on: the Unix socket's file, TCP on loopback, and those of a predecessor."""
+"""The sockets a server listens on: the Unix socket's file, TCP, and those of a predecessor."""
 
 from __future__ import annotations
 
@@ -77,16 +77,11 @@ class UnixListener:
 
 
 def tcp(host: str, port: int) -> socket.socket:
-    """Listen on TCP at a loopback address; port 0: any. Raises BadConfig."""
+    """Listen on TCP at an IP address; port 0: any. Raises BadConfig."""
     try:
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+        address = ipaddress.ip_address(host)
     except ValueError:
-        raise BadConfig(f"{host!r} is not an IP address", hint="use 127.0.0.1 or ::1") from None
-    if not address.is_loopback:
-        raise BadConfig(
-            f"{host} is not a loopback address: the API's TCP has no encryption",
-            hint="use 127.0.0.1 or ::1, and ssh or a TLS proxy from elsewhere",
-        )
+        raise BadConfig(f"{host!r} is not an IP address", hint="one of this host, or 0.0.0.0 or :: for all") from None
     sock = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -98,6 +93,12 @@ def tcp(host: str, port: int) -> socket.socket:
         sock.close()
         raise BadConfig(f"cannot listen on {host} port {port}: {error}", hint="choose another port") from None
     return sock
+
+
+def listens_at(sock: socket.socket, host: str, port: int) -> bool:
+    """Whether a TCP socket does so there; port 0: wherever."""
+    at, number = sock.getsockname()[:2]
+    return ipaddress.ip_address(at) == ipaddress.ip_address(host) and port in (0, number)
 
 
 def adopt(descriptor: int) -> socket.socket:

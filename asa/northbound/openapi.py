@@ -18,21 +18,23 @@ from typing import Any, Final
 import msgspec
 
 from asa import views
-from asa.errors import AsaError, BadRequest, Busy, LinkShort, Short, Unauthorized
+from asa.errors import AsaError, BadRequest, Busy, Forbidden, LinkShort, Short, Unauthorized
 from asa.northbound import refusals
 from asa.northbound.bodies import NoQuery
 from asa.northbound.limits import MAX_BODY, MAX_KEY, MAX_SECRET
 from asa.northbound.routes import Route
 
-VERSION: Final = "2.0.0"
+VERSION: Final = "3.0.0"
 """Of the API, not of the agent: the second number grows with what is added, the first if something is taken away."""
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 _ALWAYS: Final = (
     BadRequest,
     Unauthorized,
+    Forbidden,
     refusals.RequestTimeout,
     refusals.TargetTooLong,
+    refusals.TooManyRequests,
     refusals.HeadTooLarge,
     AsaError,
     Busy,
@@ -89,16 +91,20 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
             "version": VERSION,
             "description": "Rates are bit/s and times UNIX seconds, integers both. Names and identifiers are opaque."
             " Every error has the form of the schema Error; programs go by its code. HEAD is answered where GET is,"
-            " OPTIONS everywhere. Over the Unix socket the file's mode says who may; over TCP every request bears the"
-            f" agent's token. A body has at most {MAX_BODY} bytes.",
+            " OPTIONS everywhere. Every operation has the least role that may: `x-role`. Over the Unix socket the user"
+            " and the groups of who connects give the role, over TCP, which is TLS, a token or the client's"
+            f" certificate. A body has at most {MAX_BODY} bytes.",
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/", "description": "The Unix socket, or TCP on loopback"}],
-        "security": [{}, {"token": []}],
+        "servers": [{"url": "/", "description": "The Unix socket, or TCP with TLS"}],
+        "security": [{}, {"token": []}, {"certificate": []}],
         "paths": paths,
         "components": {
             "schemas": dict(sorted(components.items())),
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "Over TCP only."}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "Over TCP only."},
+                "certificate": {"type": "mutualTLS", "description": "Over TCP only."},
+            },
         },
     }
 
@@ -107,6 +113,8 @@ def _operation(route: Route, schemas: dict[str, Any], components: dict[str, Any]
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.about,
+        "description": f"Takes the role {route.role.text}, or one that may more.",
+        "x-role": route.role.text,
         "parameters": [*_parameters(route, components)],
         "responses": _responses(route, schemas),
     }
@@ -180,7 +188,8 @@ def _responses(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
         responses["201"]["headers"] = {
             "Location": {"description": "The path of what was made.", "schema": {"type": "string"}}
         }
-    kinds: list[type[AsaError]] = [*_ALWAYS, *route.errors]
+    kinds: list[type[AsaError]] = []
+    kinds += dict.fromkeys((*_ALWAYS, *route.errors))
     if route.body is not None:
         kinds += _WITH_BODY
     by_status: dict[int, list[type[AsaError]]] = {}

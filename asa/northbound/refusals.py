@@ -58,3 +58,10 @@ class HeadTooLarge(AgentError):
 
     code = "head-too-large"
     status = 431
+
+
+class TooManyRequests(AgentError):
+    """So many a second are answered; ``details["retry_after_ms"]`` tells when the next one is."""
+
+    code = "too-many-requests"
+    status = 429

@@ -10,6 +10,7 @@ import msgspec
 
 from asa.errors import AsaError
 from asa.northbound.bodies import NoQuery
+from asa.northbound.roles import Role
 from asa.service import Service
 
 
@@ -49,6 +50,8 @@ class Route:
     handle: Callable[[Service, Call], object]
     """Returns the result, or a :class:`Reply` with it; raises AsaError."""
     result: Any
+    role: Role = field(kw_only=True)
+    """The least that may."""
     status: int = 200
     query: type[msgspec.Struct] = NoQuery
     body: Any = None

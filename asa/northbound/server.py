@@ -1,149 +1,51 @@
-"""The HTTP servers: cheroot's, one for the Unix socket and one for TCP, with threads of their own each.
+"""The HTTP servers: cheroot's, one for the Unix socket and one for TCP with TLS, with threads of their own each.
 
 Of the threads, ``workers - 1`` at most run calls that may wait for peers, WAITING more hold calls that wait for their
 turn, and half as many as ``workers`` wait for events: so there is always one for what can be answered at once.
 """
-# cheroot's stubs name everything and give it no types.
-# mypy: allow-untyped-calls, allow-any-generics
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
-import queue
 import socket
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-from cheroot import wsgi
-from cheroot.connections import ConnectionManager
-from cheroot.workers.threadpool import ThreadPool, WorkerThread
 
 from asa.errors import AsaError, BadConfig
 from asa.northbound import listening
-from asa.northbound.application import CONNECTION, application
-from asa.northbound.connection import Connection
-from asa.northbound.limits import (
-    IDLE_S,
-    MAX_ACCEPTED,
-    MAX_BODY,
-    MAX_HEAD,
-    MAX_IDLE,
-    MIN_TOKEN,
-    WAITING,
-)
+from asa.northbound.access import Clients, Local, Members, TcpGate, Token, UnixGate
+from asa.northbound.application import application
+from asa.northbound.limits import RATE, WAITING
 from asa.northbound.resources import ROUTES
+from asa.northbound.serving import TICK_S, HttpServer
+from asa.northbound.tls import Contexts, Files
 from asa.northbound.watchers import Lane, Watchers
 from asa.service import Service
 
-_TICK_S: Final = 0.25
-"""How often a server looks for connections idle too long, and whether it is to stop."""
 
-_SETTLE_S: Final = 0.5
-"""For workers to give back connections when a server stops."""
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """The API over TCP: where, with which certificate, and who may what."""
 
-
-class _Gateway(wsgi.Gateway_10):
-    """The environment of a request, with its connection: WSGI has no other way to tell that a client is gone."""
-
-    def get_environ(self) -> dict[str, Any]:  # type: ignore[override]  # the stubs know only the abstract one
-        found: dict[str, Any] = super().get_environ()
-        found[CONNECTION] = self.req.conn
-        return found
-
-
-class _Connections(ConnectionManager):
-    def close(self) -> None:
-        """Close the idle ones; what has arrived on them already is still answered."""
-        # Whoever has its answer may have asked again before its worker has given the connection back.
-        self.server.requests.settle(min(_SETTLE_S, self.server.shutdown_timeout))
-        for number, connection in list(self._selector.select(0)):  # type: ignore[attr-defined]  # not in the stubs
-            if connection is not self.server:
-                self._selector.unregister(number)  # type: ignore[attr-defined]
-                self.server.process_conn(connection)
-        super().close()
-
-
-class _Workers(ThreadPool):
-    def __init__(self, server: _Http, threads: int) -> None:
-        # At the bound of the queue one more waits for a second, and is answered 503 then.
-        super().__init__(server, threads, threads, MAX_ACCEPTED, 1)
-        self._numbers = itertools.count(1)
-
-    def _spawn_worker(self) -> WorkerThread:
-        # A service that hangs shall not keep the program from ending.
-        worker = WorkerThread(self.server)
-        worker.daemon = True
-        worker.name = f"{self.server.name}-{next(self._numbers)}"
-        worker.start()
-        return worker
-
-    def settle(self, seconds: float) -> None:
-        """Until no worker has a connection, ``seconds`` at most."""
-        until = time.monotonic() + seconds
-        while any(each.conn is not None for each in self.threads) and time.monotonic() < until:
-            time.sleep(0.001)
-
-    @property
-    def threads(self) -> list[WorkerThread]:
-        return list(self._threads)  # type: ignore[attr-defined]  # not in the stubs
-
-
-class _Http(wsgi.Server):
-    """cheroot's server, on a socket that listens already."""
-
-    ConnectionClass = Connection
-    max_request_header_size = MAX_HEAD
-    max_request_body_size = MAX_BODY
-    keep_alive_conn_limit = MAX_IDLE
-    expiration_interval = _TICK_S
-    software = "asa"
-
-    def __init__(self, name: str, sock: socket.socket, app: Any, threads: int, log: logging.Logger) -> None:
-        super().__init__(sock.getsockname(), app, server_name="asa", timeout=IDLE_S)  # type: ignore[arg-type]  # float
-        self.name = name
-        self.gateway = _Gateway
-        self.requests = _Workers(self, threads)
-        self._listening = sock
-        self._log = log
-
-    def prepare(self) -> None:
-        self.socket = self._listening
-        self.socket.setblocking(False)
-        self._connections = _Connections(self)
-        self.requests.start()
-        self.ready = True
-
-    def serve(self) -> None:
-        while self.ready:
-            try:
-                self._connections.run(self.expiration_interval)
-            except Exception:
-                # Out of descriptors or memory: the connection stays in the backlog, and would be tried again at once.
-                self._log.exception("cannot accept a connection")
-                time.sleep(_TICK_S)
-
-    def process_conn(self, conn: Connection) -> None:
-        try:
-            self.requests.put(conn)
-        except queue.Full:
-            conn.turn_away(f"{MAX_ACCEPTED} connections wait to be served")
-
-    def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
-        # What cheroot tells as information is clients that went away.
-        self._log.log(level if level > logging.INFO else logging.DEBUG, "%s", msg, exc_info=traceback)
+    address: tuple[str, int]
+    """An IP address, and a port; 0: any."""
+    files: Files
+    tokens: tuple[Token, ...] = ()
+    clients: tuple[Clients, ...] = ()
+    members: Members | None = None
+    """Who says whose a client's certificate is; None: its common name says it, and ``files.trust`` vouches for it."""
 
 
 class Server:
-    """The northbound API of a service, on a Unix socket and, with a token, on TCP at a loopback address.
+    """The northbound API of a service, on a Unix socket and, with ``remote``, over TCP with TLS.
 
     ``workers`` (2..64) bounds how many calls run at once that may wait: one less for peers, half as many for events.
-    ``inherited`` are the listening sockets of a predecessor (:meth:`fds`), used instead of opening new ones of
-    their kind.
+    ``rate``: requests a second of one principal. ``inherited`` are the listening sockets of a predecessor
+    (:meth:`fds`), used instead of opening new ones of their kind.
     """
 
     def __init__(
@@ -153,26 +55,25 @@ class Server:
         *,
         mode: int = 0o660,
         group: str | int | None = None,
-        tcp: tuple[str, int] | None = None,
-        token: str | None = None,
+        local: Local | None = None,
+        remote: Remote | None = None,
         workers: int = 16,
+        rate: int = RATE,
         inherited: Sequence[int] = (),
         log: logging.Logger | None = None,
     ) -> None:
         """Raises BadConfig for what cannot be; nothing is opened yet."""
         if not 2 <= workers <= 64:
             raise BadConfig(f"{workers} workers: expected 2 to 64")
-        if tcp is not None and token is None:
-            raise BadConfig("the API's TCP needs a token", hint="set a token, or leave TCP off")
-        if token is not None and not (len(token) >= MIN_TOKEN and token.isascii() and token.isprintable()
-                                      and " " not in token):  # fmt: skip
-            raise BadConfig(f"a token has at least {MIN_TOKEN} printable ASCII characters and no spaces")
+        if remote is not None and not (remote.tokens or remote.clients):
+            raise BadConfig("nobody may ask over the API's TCP", hint="name a token or clients, or leave TCP off")
         self._service = service
         self._path = Path(socket_path)
         self._mode = mode
         self._group = group
-        self._tcp_address = tcp
-        self._token = token
+        self._local = local or Local()
+        self._remote = remote
+        self._rate = rate
         self._inherited = tuple(inherited)
         self._log = log or logging.getLogger(__name__)
         self._threads = workers + workers // 2 + WAITING
@@ -180,7 +81,7 @@ class Server:
         self._watchers = Watchers(service, workers // 2)
         self._unix: listening.UnixListener | None = None
         self._tcp: socket.socket | None = None
-        self._servers: list[_Http] = []
+        self._servers: list[HttpServer] = []
         self._handed_on = False
         self._stopped = False
 
@@ -192,16 +93,25 @@ class Server:
     def start(self) -> None:
         """Listen and serve. Raises BadConfig, and Conflict if another agent listens on the path."""
         try:
+            gate = UnixGate(self._local, self._rate)
+            contexts = None if self._remote is None else Contexts(self._remote.files, self._log)
             self._listen()
         except AsaError:
             self._close_listeners(unlink=True)
             raise
-        for name, sock, token in self._listeners():
-            app = application(self._service, ROUTES, self._lane, self._watchers, token)
-            server = _Http(name, sock, app, self._threads, self._log)
-            server.prepare()
-            threading.Thread(target=server.serve, name=f"{name}-accept", daemon=True).start()
-            self._servers.append(server)
+        if self._unix is not None:
+            app = application(self._service, ROUTES, self._lane, self._watchers, gate)
+            self._serve(HttpServer("asa-api-unix", self._unix.sock, app, self._threads, self._log, unix=gate))
+        if self._tcp is not None and self._remote is not None:
+            remote = self._remote
+            entrance = TcpGate(remote.tokens, remote.clients, remote.members, self._rate)
+            app = application(self._service, ROUTES, self._lane, self._watchers, entrance)
+            self._serve(HttpServer("asa-api-tcp", self._tcp, app, self._threads, self._log, contexts=contexts))
+
+    def _serve(self, server: HttpServer) -> None:
+        server.prepare()
+        threading.Thread(target=server.serve, name=f"{server.name}-accept", daemon=True).start()
+        self._servers.append(server)
 
     def fds(self) -> list[int]:
         """Copies of the listening sockets for the program that follows: the caller's, and inherited across exec.
@@ -210,7 +120,7 @@ class Server:
         successor.
         """
         self._handed_on = True
-        copies = [os.dup(sock.fileno()) for _, sock, _ in self._listeners()]
+        copies = [os.dup(sock.fileno()) for sock in self._listeners()]
         for copy in copies:
             os.set_inheritable(copy, True)
         return copies
@@ -220,7 +130,7 @@ class Server:
         if self._stopped:
             return
         self._stopped = True
-        until = time.monotonic() + grace_s + _TICK_S
+        until = time.monotonic() + grace_s + TICK_S
         self._watchers.stop()
         workers = [worker for server in self._servers for worker in server.requests.threads]
         stopping = []
@@ -243,23 +153,18 @@ class Server:
                     sock.close()  # The configured path is another now, or the file was removed.
                     continue
                 self._unix = listening.UnixListener.inherited(sock, self._path)
-            elif self._tcp_address is None:
-                sock.close()  # TCP has been switched off since.
+            elif self._remote is None or not listening.listens_at(sock, *self._remote.address):
+                sock.close()  # TCP has been switched off since, or is elsewhere.
             else:
                 self._tcp = sock
         if self._unix is None:
             self._unix = listening.UnixListener(self._path, self._mode, self._group)
-        if self._tcp is None and self._tcp_address is not None:
-            self._tcp = listening.tcp(*self._tcp_address)
+        if self._tcp is None and self._remote is not None:
+            self._tcp = listening.tcp(*self._remote.address)
 
-    def _listeners(self) -> list[tuple[str, socket.socket, str | None]]:
-        """The name, the socket, and the token it takes."""
-        found: list[tuple[str, socket.socket, str | None]] = []
-        if self._unix is not None:
-            found.append(("asa-api-unix", self._unix.sock, None))
-        if self._tcp is not None:
-            found.append(("asa-api-tcp", self._tcp, self._token))
-        return found
+    def _listeners(self) -> list[socket.socket]:
+        unix = None if self._unix is None else self._unix.sock
+        return [sock for sock in (unix, self._tcp) if sock is not None]
 
     def _close_listeners(self, *, unlink: bool) -> None:
         if self._unix is not None:

@@ -28,6 +28,7 @@ from asa.records import (
     GivenState,
     Held,
     Kind,
+    Lent,
     Notice,
     Once,
     Pact,
@@ -119,9 +120,13 @@ def _transfer(record: Given | Taken) -> Row:
     return record.txn, record.pool, str(record.peer), blocks, str(record.state), record.at
 
 
+def _given(record: Given) -> Row:
+    return *_transfer(record), int(record.lent)
+
+
 def _to_given(row: Row) -> Given:
-    txn, pool, peer, blocks, state, at = row
-    return Given(txn, pool, _node(peer), _from_json(blocks), GivenState(state), at)
+    txn, pool, peer, blocks, state, at, lent = row
+    return Given(txn, pool, _node(peer), _from_json(blocks), GivenState(state), at, bool(lent))
 
 
 def _to_taken(row: Row) -> Taken:
@@ -137,6 +142,10 @@ def _promise(record: Promise) -> Row:
 def _to_promise(row: Row) -> Promise:
     txn, pool, peer, rate, start, end, until = row
     return Promise(txn, pool, _node(peer), rate, Window(start, end), until)
+
+
+def _lent(record: Lent) -> Row:
+    return record.member, record.pool, record.at, record.change
 
 
 # -- reservations: what most have in columns of their own, what few have as JSON in one
@@ -346,12 +355,13 @@ _TRANSFER: Final = ("txn", "pool", "peer", "blocks", "state", "at")
 TABLES: Final[tuple[Table[Any], ...]] = (
     Table(Seed, "seeds", 2, ("pool", "low", "high", "at"), _seed, lambda row: Seed(*row)),
     Table(Held, "held", 3, ("pool", "low", "start", "high", "end"), _held, _to_held),
-    Table(Given, "given", 1, _TRANSFER, _transfer, _to_given),
+    Table(Given, "given", 1, (*_TRANSFER, "lent"), _given, _to_given),
     Table(Taken, "taken", 1, _TRANSFER, _transfer, _to_taken),
     Table(
         Promise, "promises", 1, ("txn", "pool", "peer", "rate", "start", "end", "until"),
         _promise, _to_promise,
     ),
+    Table(Lent, "lent", 3, ("member", "pool", "at", "change"), _lent, lambda row: Lent(*row)),
     Table(Reservation, "reservations", 1, (*_COLUMNS, "more"), _reservation, _to_reservation),
     Table(Once, "onces", 1, ("name", "digest", "reservation", "at"), _once, lambda row: Once(*row)),
     Table(Fact, "facts", 1, ("name", "value"), _fact, lambda row: Fact(*row)),

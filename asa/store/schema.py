@@ -144,6 +144,18 @@ _VERSION_2: Final[Migration] = (
 ) STRICT, WITHOUT ROWID""",
 )
 
+_VERSION_3: Final[Migration] = (
+    "ALTER TABLE given ADD COLUMN lent INTEGER NOT NULL DEFAULT 0",
+    """CREATE TABLE lent (
+    member TEXT NOT NULL,
+    pool TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    change INTEGER NOT NULL,
+    seal INTEGER NOT NULL,
+    PRIMARY KEY (member, pool, at)
+) STRICT, WITHOUT ROWID""",
+)
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -157,7 +169,7 @@ class Schema:
         return len(self.migrations)
 
 
-SCHEMA: Final = Schema((_VERSION_1, _VERSION_2), TABLES)
+SCHEMA: Final = Schema((_VERSION_1, _VERSION_2, _VERSION_3), TABLES)
 
 
 def application_id(connection: sqlite3.Connection) -> int:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 import grasp
 from asa.policy import Policy
+from asa.seals import Seals
 from asa.threads.duty import Duty
 from grasp import FloodItem, GraspError, Locator, Objective
 from objectives.agent import Announcement
@@ -38,8 +39,16 @@ class Names(Protocol):
     def reach(self) -> str: ...
 
 
+class Presence(Protocol):
+    """What there is to say of this agent: :class:`asa.presence.Presence`."""
+
+    def announcement(self, state: str | None = None) -> Announcement: ...
+    def reach(self) -> Reach | None: ...
+    def locator(self) -> Locator: ...
+
+
 class Flooder(Duty):
-    """``announcement``, ``reach`` and ``locator`` tell what to say; ``crowd`` how many agents are known."""
+    """``presence`` is what to say of this agent; ``crowd`` tells how many others are known."""
 
     name = "flooder"
 
@@ -48,10 +57,9 @@ class Flooder(Duty):
         asa: grasp.ASA,
         names: Names,
         policy: Policy,
+        seals: Seals,
         origin: bool,
-        announcement: Callable[[], Announcement],
-        reach: Callable[[], Reach | None],
-        locator: Callable[[], Locator],
+        presence: Presence,
         crowd: Callable[[], int],
         report: Callable[[str, str], None],
         rng: Random,
@@ -60,10 +68,9 @@ class Flooder(Duty):
         self._asa = asa
         self._names = names
         self._policy = policy
+        self._seals = seals
         self._origin = origin
-        self._announcement = announcement
-        self._reach = reach
-        self._locator = locator
+        self._presence = presence
         self._crowd = crowd
         self._last = 0.0
         self._pause = SOON_S
@@ -85,7 +92,7 @@ class Flooder(Duty):
         if now - self._last < SOON_S:
             return SOON_S - (now - self._last)
         interval = max(self._policy.params["flood_interval"], crowd / PEERS_PER_SECOND)
-        self.flood(self._announcement(), interval)
+        self.flood(self._presence.announcement(), interval)
         self._last = now
         # Often at first, for a multicast may be lost; with a little chance, lest all flood together for ever.
         self._pause = min(interval, self._pause * 2)
@@ -95,13 +102,16 @@ class Flooder(Duty):
         """Once, now."""
         ttl = int(LIVES * interval * 1000)
         for part in said.parts():
-            self._send(FloodItem(self._objective(self._names.agent, part.to_value()), self._locator()), ttl)
-        reach = self._reach() if said.state != "left" else None
+            self._say(self._names.agent, part.to_value(), ttl)
+        reach = self._presence.reach() if said.state != "left" else None
         for prefixes in reach.parts() if reach is not None else ():
-            self._send(FloodItem(self._objective(self._names.reach, prefixes.to_value()), self._locator()), ttl)
-        # Serial 0 is the defaults, which all have.
-        if self._origin and self._policy.params.serial:
-            self._send(FloodItem(self._objective(self._names.params, self._policy.params.to_value())), ttl)
+            self._say(self._names.reach, prefixes.to_value(), ttl)
+        if self._origin and self._policy.known:
+            self._send(FloodItem(self._objective(self._names.params, self._policy.to_value())), ttl)
+
+    def _say(self, name: str, value: object, ttl: int) -> None:
+        """Something of this agent itself, with where it is."""
+        self._send(FloodItem(self._objective(name, self._seals.wrap(name, value)), self._presence.locator()), ttl)
 
     def _objective(self, name: str, value: object) -> Objective:
         return Objective.synchronization(name, value, loop_count=LOOP_COUNT)

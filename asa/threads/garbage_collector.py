@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Final, TypeVar
 
-from asa import expiry, pacts, transfer
+from asa import expiry, lending, pacts, transfer
 from asa.books import Books
 from asa.errors import StoreFailed
 from asa.events import EventLog
@@ -64,6 +64,8 @@ class GarbageCollector(Duty):
             for pact in ended:
                 self._events.tell("pact-lapsed", f"what {pact.peer.name} was to decide about {pact.after.id} is over")
         for _ in self._all(lambda ledger: expiry.elapsed(ledger, now, params, MOST, self._phases)):
+            pass
+        for _ in self._all(lambda ledger: lending.elapsed(ledger, MOST)):
             pass
         for pool in self._books.read(lambda ledger: list(ledger.accounts)):
             self._books.transact(lambda ledger, pool=pool: tidied(ledger, pool))  # type: ignore[misc]

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 import grasp
 from asa.answering import serve
+from asa.authority import Authority
 from asa.events import Complaints, EventLog
 from asa.pairing import serve_pact
 from asa.performer import Performer
@@ -40,6 +41,7 @@ class MainNegotiator(Duty):
         pact_name: str,
         party: Party,
         performer: Performer,
+        authority: Authority,
         place: Callable[[Arrange], Reservation],
         events: EventLog,
         complaints: Complaints,
@@ -51,9 +53,11 @@ class MainNegotiator(Duty):
         self._names = resource_name, pact_name
         self._party = party
         self._performer = performer
+        self._authority = authority
         self._place = place
         self._events = events
         self._complaints = complaints
+        self._impostors = Complaints()
 
     def listen(self) -> None:
         """Take requests from now on."""
@@ -72,14 +76,22 @@ class MainNegotiator(Duty):
             self._performer.run(serve_pact(self._party, request, self._place), negotiation)
 
     def _read(self, negotiation: Negotiation, read: Callable[[object], R]) -> R | None:
-        """The request a session began with; None if it makes no sense, and is declined."""
+        """The request a session began with; None if it makes no sense or is not of its sender, and is declined."""
         try:
-            return read(negotiation.offer.value)
+            request = read(negotiation.offer.value)
         except InvalidValue as error:
             self._complaints.add(f"a request: {error}")
             negotiation.decline(f"bad-value: {error}"[:200])
             return None
+        member = negotiation.member
+        why = self._authority.impostor(member.name if member is not None else None, request.node)
+        if why:
+            self._impostors.add(f"{request.op}: {why}")
+            negotiation.decline(why[:200])
+            return None
+        return request
 
     def turn(self) -> float | None:
         self._complaints.tell(self._events, "peer-refused")
+        self._impostors.tell(self._events, "claim-refused")
         return None

@@ -12,6 +12,7 @@ from asa.performer import peer_of
 from asa.policy import Policy
 from asa.threads.duty import Duty
 from grasp import GraspError, Objective
+from grasp.calls import Admit
 from objectives.holdings import MAX_PAGES, HoldingsPage
 
 ASK_S: Final = 2.0
@@ -22,7 +23,8 @@ SAME_S: Final = 1.0
 
 
 class Synchronizer(Duty):
-    """``pages`` makes the holdings anew; ``satisfied`` tells whether a policy was ever obtained."""
+    """``pages`` makes the holdings anew; ``admit`` says why a member may not read them; ``obtained`` tells whether a
+    policy ever was."""
 
     name = "synchronizer"
     pause = ASK_S
@@ -34,6 +36,7 @@ class Synchronizer(Duty):
         holdings_name: str,
         policy: Policy,
         pages: Callable[[], Sequence[HoldingsPage]],
+        admit: Admit,
         report: Callable[[str, str], None],
         rng: Random,
     ) -> None:
@@ -43,14 +46,15 @@ class Synchronizer(Duty):
         self._holdings_name = holdings_name
         self._policy = policy
         self._pages = pages
+        self._admit = admit
         self._kept: tuple[float, Sequence[HoldingsPage]] = (0.0, ())
         self._wait = ASK_S
-        self._where: str | None = None
+        self._peer: tuple[str, str] | None = None
         self.obtained = False
 
     def listen(self) -> None:
         """Answer M_REQ_SYN from now on."""
-        self._asa.on_synchronize(self._params_name, lambda: self._policy.params.to_value())
+        self._asa.on_synchronize(self._params_name, self._policy.to_value)
         self._asa.on_synchronize(self._holdings_name, self._first_page)
         # All of them, whether this agent has so much or not: what may be read of others is bounded by the same entry.
         for number in range(1, MAX_PAGES):
@@ -63,7 +67,7 @@ class Synchronizer(Duty):
 
     def _offer(self, number: int) -> None:
         name = f"{self._holdings_name}.{number}"
-        self._asa.register(Objective.synchronization(name), max_size=65_536)
+        self._asa.register(Objective.synchronization(name), max_size=65_536, admit=self._admit)
         self._asa.on_synchronize(name, lambda: self._page(number))
 
     def _page(self, number: int) -> Any:
@@ -74,10 +78,10 @@ class Synchronizer(Duty):
             number = len(pages) - 1
         return pages[number].to_value()
 
-    def heard(self, where: str) -> None:
-        """A peer is there, which may know the policy; asked if none was obtained yet."""
+    def heard(self, where: str, name: str) -> None:
+        """A peer of that name is there, which may know the policy; asked if none was obtained yet."""
         if not self.obtained:
-            self._where = where
+            self._peer = where, name
             self._wait = ASK_S
             self.wake()
 
@@ -86,9 +90,9 @@ class Synchronizer(Duty):
 
         An origin asks too: if it lost its state, what it sets next must not be older than what the others obey.
         """
-        where, self._where = self._where, None
+        known, self._peer = self._peer, None
         try:
-            peer = peer_of(where) if where is not None else None
+            peer = peer_of(*known) if known is not None else None
             found = self._asa.synchronize(self._params_name, peer, ASK_MS)
         except (GraspError, ValueError, OSError):
             self._wait = min(LONGEST_S, self._wait * 2)

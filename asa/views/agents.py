@@ -133,6 +133,37 @@ class Health:
     problems: list[Problem]
     threads: dict[str, str]
     sqlite: str
+    notices: list[str] = field(default_factory=list)
+    """What an operator ought to know always, and what is no failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainView:
+    """What this agent is in its domain (RFC 8994 §6.2)."""
+
+    name: str
+    """The acp-domain-name."""
+    acp_name: str
+    """This node's AcpNodeName."""
+    expires: int
+    """UNIX seconds: when its certificate ends, or one above it before."""
+    crls: int
+    """Lists of revoked certificates in force here."""
+    crls_version: int
+    """Grows when one of them is replaced by a newer one; no unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourView:
+    """A link with a neighbour, over which floods and discoveries travel."""
+
+    interface: str
+    address: str
+    member: str
+    """The name in its certificate; empty until it has shown one."""
+    state: str
+    since: int
+    """UNIX seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +202,10 @@ class Status:
     """What makes packets obey: record, tc-nft, tc-u32 or openvswitch; empty while none works, and without a link."""
     effect: bool = False
     """Whether packets obey: not with a record, not while none works, and not while paused."""
+    domain: DomainView | None = None
+    """None over a substrate that knows no members."""
+    neighbours: list[NeighbourView] = field(default_factory=list)
+    """Links with neighbours; none over a substrate that knows no members."""
 
 
 @dataclass(frozen=True, slots=True)

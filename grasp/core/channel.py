@@ -14,13 +14,21 @@ class PeerClosed(ConnectionError):
 
 
 class Channel:
-    """One message per send, one message per receive, M_NOOP ignored (RFC 8990 §2.8.13)."""
+    """One message per send, one message per receive, M_NOOP ignored (RFC 8990 §2.8.13).
 
-    __slots__ = ("_reader", "connection")
+    ``ours``: this node opened the connection, so nothing is due on it between two sessions.
+    """
 
-    def __init__(self, connection: Connection, limit: int) -> None:
+    __slots__ = ("_ours", "_reader", "connection", "idle", "reusable")
+
+    def __init__(self, connection: Connection, limit: int, ours: bool = False) -> None:
         self.connection = connection
         self._reader = MessageReader(limit)
+        self._ours = ours
+        self.reusable = True
+        """False: it has found an owner that will not wait for another request on it."""
+        self.idle = False
+        """Whether a session on it has ended in turn and another may begin."""
 
     def send(self, message: Message, limit: int) -> None:
         """Raises OSError, or :class:`~grasp.errors.LocalError` ``tooLong`` above ``limit`` bytes."""
@@ -52,4 +60,13 @@ class Channel:
         self._reader.limit = limit
 
     def close(self) -> None:
-        self.connection.close()
+        """No effect on a connection of ours that was released: it may be another session's by now."""
+        if not (self._ours and self.idle):
+            self.connection.close()
+
+    def release(self) -> None:
+        """The session has ended in turn: keep the connection for another, where both ends may, or close it."""
+        if not self.reusable or (self._ours and self._reader.buffer):
+            self.connection.close()
+        else:
+            self.idle = self.connection.release()

@@ -6,8 +6,10 @@ import logging
 import secrets
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from grasp.calls import Peer, Registration
@@ -16,7 +18,9 @@ from grasp.core.channel import Channel
 from grasp.core.discover import Discoveries
 from grasp.core.flood import Floods
 from grasp.core.negotiate import Negotiations
+from grasp.core.requests import Requests
 from grasp.core.search import Searches
+from grasp.core.sessions import Sessions
 from grasp.core.shared import Shared
 from grasp.core.synchronize import Synchronizations
 from grasp.discovery import DiscoveryRules, Source
@@ -95,16 +99,19 @@ class Core:
         rules = DiscoveryRules(self.limits, self._shared.locators)
         self._searches = Searches(self._shared, rules)
         self._discoveries = Discoveries(self._shared, rules, self._searches, self._serve)
-        self._negotiations = Negotiations(self._shared, self._searches)
+        self._sessions = Sessions(self._shared)
+        self._negotiations = Negotiations(self._shared, self._searches, self._sessions)
+        self._requests = Requests(self._shared, self._sessions)
         self._synchronizations = Synchronizations(self._shared, self._searches)
         self._floods = Floods(self._shared)
+        self._neighbour_handlers: list[Callable[[int], None]] = []
         self._started = False
         # The calls that one part answers alone.
         self.discover = self._searches.discover
         self.request_negotiate = self._negotiations.request
-        self.listen_negotiate = self._negotiations.listen
-        self.serve_negotiate = self._negotiations.serve
-        self.stop_listen_negotiate = self._negotiations.stop_listen
+        self.listen_negotiate = self._requests.listen
+        self.serve_negotiate = self._requests.serve
+        self.stop_listen_negotiate = self._requests.stop_listen
         self.negotiate_step = self._negotiations.step
         self.negotiate_wait = self._negotiations.wait
         self.end_negotiate = self._negotiations.end
@@ -138,7 +145,7 @@ class Core:
         if not self._shared.running:
             return
         self._shared.running = False
-        for part in (self._searches, self._floods, self._negotiations):
+        for part in (self._searches, self._floods, self._requests, self._sessions):
             part.stop()
         self._shared.substrate.stop()
         self._shared.tasks.stop()
@@ -154,9 +161,8 @@ class Core:
     def statistics(self) -> Statistics:
         shared = self._shared
         with shared.lock:
-            return Statistics(
-                self._negotiations.open, len(self._floods), len(shared.locators.names()), dict(shared.counts)
-            )
+            discarded = dict(shared.counts + Counter(shared.substrate.discarded))
+            return Statistics(len(self._sessions), len(self._floods), len(shared.locators.names()), discarded)
 
     # -- from the substrate
 
@@ -175,6 +181,9 @@ class Core:
             self._discoveries.received(message, data, source)
         elif isinstance(message, Flood):
             self._floods.received(message, data, source)
+        elif isinstance(message, Response) and source.member is not None:
+            # It came by the link of a neighbour who has proved itself, which is as good as a connection (§2.5.4.4).
+            self._discoveries.responded(message, source.interface)
         else:
             shared.counts["multicast: not for multicast"] += 1
 
@@ -182,12 +191,18 @@ class Core:
         shared = self._shared
         channel = Channel(connection, shared.registry.receive_limit)
         deadline = time.monotonic() + shared.limits.first_message_ms / 1000
-        keep = False
+        keep = idle = False
         try:
             while shared.running and shared.secure_enough and not keep:
                 keep = self._dispatch(channel, deadline)
+                if channel.idle:
+                    # The peer may have another request; in the meantime it makes room for newcomers.
+                    keep, idle, channel.idle = False, True, False
+                    channel.limit_to(shared.registry.receive_limit)
+                    deadline = time.monotonic() + shared.limits.idle_ms / 1000
         except TimeoutError:
-            shared.counts["connection: said nothing in time"] += 1
+            if not idle:
+                shared.counts["connection: said nothing in time"] += 1
         except OSError:
             # The usual end: the peer has said what it had to.
             pass
@@ -203,11 +218,11 @@ class Core:
         message = channel.receive(deadline)
         channel.connection.newcomer = False
         if isinstance(message, RequestNegotiation):
-            return self._negotiations.requested(channel, message)
+            return self._requests.requested(channel, message)
         if isinstance(message, RequestSynchronization):
             return self._synchronizations.requested(channel, message)
         if isinstance(message, Response):
-            self._discoveries.responded(channel, message)
+            self._discoveries.responded(message, channel.connection.interface)
         elif isinstance(message, Discovery):
             self._discoveries.asked(channel, message)
             return True
@@ -225,7 +240,7 @@ class Core:
         if isinstance(message, RequestSynchronization):
             taken = self._synchronizations.requested(channel, message)
         else:
-            taken = self._negotiations.requested(channel, message)
+            taken = self._requests.requested(channel, message)
         if not taken:
             channel.close()
 
@@ -242,8 +257,17 @@ class Core:
     def interfaces_changed(self, gone: frozenset[int]) -> None:
         self._discoveries.interfaces_changed(gone)
 
+    def neighbour_up(self, interface: int) -> None:
+        for handler in self._neighbour_handlers:
+            if not self._shared.tasks.submit(partial(handler, interface)):
+                self._shared.counts["neighbour handler not called: too many tasks"] += 1
+
+    def on_neighbour(self, handler: Callable[[int], None]) -> None:
+        """Call ``handler``, in a task's thread, with the interface of each neighbour that comes up."""
+        self._neighbour_handlers = [*self._neighbour_handlers, handler]
+
     def upkeep(self, now: float) -> None:
-        self._negotiations.upkeep(now)
+        self._sessions.upkeep(now)
 
     # -- from the ASAs
 
@@ -256,8 +280,8 @@ class Core:
         with self._shared.lock:
             removed = self._shared.registry.remove_asa(asa, name)
         for registered in removed:
-            self._negotiations.abandon(registered)
-        self._negotiations.abandon_asa(asa)
+            self._requests.abandon(registered)
+        self._requests.abandon_asa(asa)
         self._floods.abandon_asa(asa)
 
     def register_objective(self, asa: int, registration: Registration) -> None:
@@ -268,7 +292,7 @@ class Core:
     def deregister_objective(self, asa: int, name: str) -> None:
         with self._shared.lock:
             registered = self._shared.registry.remove_objective(asa, name)
-        self._negotiations.abandon(registered)
+        self._requests.abandon(registered)
 
     def synchronize(
         self, asa: int, objective: Objective, peer: Peer | None, timeout: int, rapid: bool = False

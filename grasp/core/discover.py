@@ -56,7 +56,7 @@ class Discoveries:
     def asked(self, channel: Channel, message: Discovery) -> None:
         """A discovery by unicast (§2.5.4.2): as if by multicast, answered on its connection."""
         connection = channel.connection
-        source = Source(connection.peer, connection.peer_port, connection.interface)
+        source = Source(connection.peer, connection.peer_port, connection.interface, connection.member)
         reaction = self._react(message, channel.received_bytes, source)
         try:
             if isinstance(reaction, Relay):
@@ -65,11 +65,12 @@ class Discoveries:
                 answer = self._answer(message, source, reaction)
             data = _fitting(answer, self._shared.limits.message_size) if answer is not None else None
             if data is not None:
-                channel.connection.send(data)
+                connection.send(data)
+                channel.release()
+                return
         except OSError:
             pass
-        finally:
-            channel.close()
+        channel.close()
 
     def _react(self, message: Discovery, data: bytes, source: Source) -> Answer | Redirect | Relay | Ignore:
         shared = self._shared
@@ -115,7 +116,9 @@ class Discoveries:
         limits = self._shared.limits
         seconds = limits.reply_connect_ms / 1000
         connection = self._shared.substrate.connect(source.address, source.port, source.interface, seconds)
-        return Channel(connection, limits.message_size)
+        channel = Channel(connection, limits.message_size, ours=True)
+        channel.reusable = False
+        return channel
 
     def _reply(self, source: Source, response: Response) -> None:
         """An M_RESPONSE to where the multicast came from (§2.5.4.4, §2.8.5), with the locators that fit."""
@@ -141,8 +144,8 @@ class Discoveries:
         for index in reaction.interfaces:
             self._shared.substrate.multicast(index, reaction.data)
 
-    def responded(self, channel: Channel, message: Response) -> None:
-        """An M_RESPONSE, to a search of this node or to a discovery it has relayed."""
+    def responded(self, message: Response, interface: int) -> None:
+        """An M_RESPONSE, to a search of this node or to a discovery it has relayed; ``interface`` it came by."""
         shared = self._shared
         with shared.lock:
             wanted = self._searches.waiting(message)
@@ -151,7 +154,7 @@ class Discoveries:
         if name is None or (message.objective is not None and message.objective.name != name):
             shared.counts["unsolicited response"] += 1
             return
-        learnt = self._searches.learn(name, message, channel.connection.interface)
+        learnt = self._searches.learn(name, message, interface)
         if wanted is not None:
             self._searches.found(message, learnt)
             return

@@ -31,7 +31,14 @@ _LONGEST_INTERVAL_S: Final = 10.0
 _RETRY_AFTER_S: Final = (0.0, 0.05, 0.5)
 _REDISCOVERY_MS: Final = 1_000
 _UNREACHED: Final = frozenset(
-    {ErrorCode.sockErrNegRq, ErrorCode.sockErrSynRq, ErrorCode.noPeer, ErrorCode.noListener, ErrorCode.invalidLoc}
+    {
+        ErrorCode.sockErrNegRq,
+        ErrorCode.sockErrSynRq,
+        ErrorCode.noPeer,
+        ErrorCode.noListener,
+        ErrorCode.invalidLoc,
+        ErrorCode.notMember,
+    }
 )
 _HEARD: Final = frozenset({ErrorCode.noPeer, ErrorCode.noListener})
 
@@ -260,6 +267,7 @@ class Searches:
             message = channel.receive(deadline)
             if isinstance(message, Response) and message.session_id == session_id:
                 self.learn(objective.name, message, channel.connection.interface)
+                channel.release()
         except (OSError, WireError):
             # No answer, as with a multicast that nobody answers.
             shared.check_running()
@@ -319,6 +327,8 @@ class Searches:
             search = next((each for each in waiting if session_id in each.session_ids), None)
             if search is None or session_id is None:
                 return False
+            # It is closed with the session: nobody waits for another request on it.
+            channel.reusable = False
             search.quick = (session_id, channel, message)
             search.changed.notify_all()
             return True

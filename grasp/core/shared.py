@@ -6,6 +6,7 @@ connected, or while a function of an ASA runs.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -15,14 +16,17 @@ from ipaddress import IPv4Address, IPv6Address
 from grasp.calls import Peer
 from grasp.constants import IPPROTO_TCP
 from grasp.core.channel import Channel
-from grasp.core.registry import Registry
+from grasp.core.registry import Registered, Registry
 from grasp.core.tasks import TaskPool
 from grasp.errors import ErrorCode, LocalError
 from grasp.limits import Limits
 from grasp.locators import Discovered, LocatorCache
+from grasp.member import Member
 from grasp.session import SessionIds
 from grasp.transport import Interface, Substrate
 from grasp.wire import Address, FQDNLocator, IPv4Locator, IPv6Locator, Locator, address_from_text
+
+_log = logging.getLogger("grasp.core")
 
 
 class Shared:
@@ -57,6 +61,20 @@ class Shared:
             raise LocalError(ErrorCode.stopped, "start the node first")
         if not self.secure_enough:
             raise LocalError(ErrorCode.noSecurity, "security is required and this substrate has none")
+
+    def refusal(self, registered: Registered | None, member: Member | None) -> str | None:
+        """Why ``member`` may not ask for this objective; None if it may. The lock is not held."""
+        admit = registered.registration.admit if registered is not None else None
+        if registered is None or admit is None:
+            return None
+        try:
+            why = admit(member)
+        except Exception:
+            _log.exception("whom to admit to %s could not be decided", registered.name)
+            why = "not decided"
+        if why is not None:
+            self.counts["not admitted"] += 1
+        return why
 
     def initiator(self, interface: Interface) -> Address | None:
         """The address that tells this node's session IDs from others' (RFC 8990 §2.8.4)."""
@@ -97,7 +115,8 @@ class Shared:
         if locator.protocol != IPPROTO_TCP:
             raise LocalError(ErrorCode.invalidLoc, "negotiation and synchronization need TCP (RFC 8990 §2.5.3)")
         try:
-            return Channel(self.substrate.connect(address, locator.port, peer.interface, seconds), limit)
+            connection = self.substrate.connect(address, locator.port, peer.interface, seconds, peer.member)
+            return Channel(connection, limit, ours=True)
         except OSError:
             if isinstance(address, IPv6Address) and address.is_link_local and not peer.interface:
                 raise LocalError(ErrorCode.invalidLoc, f"{address} is link-local: it needs an interface") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from grasp.calls import Peer
 from grasp.cbor import as_received
@@ -15,9 +15,13 @@ from grasp.core.registry import Registered
 from grasp.core.search import Searches
 from grasp.core.shared import Shared, milliseconds
 from grasp.errors import ErrorCode, LocalError, PeerError, WireError
-from grasp.wire import Message, Objective, RequestSynchronization, Synchronization, encode_message
+from grasp.transport import NotMemberError
+from grasp.wire import Invalid, Message, Objective, RequestSynchronization, Synchronization, encode_message
 
 _log = logging.getLogger("grasp.core")
+
+_REASON: Final = 200
+"""Characters of the reason for a refusal."""
 
 
 class Synchronizations:
@@ -63,6 +67,8 @@ class Synchronizations:
             channel.send(RequestSynchronization(session_id, wanted), limit)
             try:
                 message = channel.receive(deadline)
+            except NotMemberError:
+                raise
             except TimeoutError:
                 raise PeerError(ErrorCode.noSynchReply, f"{wanted.name}: {peer.locator}") from None
             except OSError as error:
@@ -70,10 +76,13 @@ class Synchronizations:
                 raise PeerError(ErrorCode.noListener, f"{wanted.name}: {peer.locator}: {error}") from None
             except WireError as error:
                 raise PeerError(error.code, f"{wanted.name}: {error.detail}") from None
-            return self._judge(wanted, session_id, message)
+            value = self._judge(wanted, session_id, message)
+            channel.release()
+            return value
         except OSError as error:
             shared.check_running()
-            raise PeerError(ErrorCode.sockErrSynRq, f"{wanted.name}: {peer.locator}: {error}") from None
+            code = ErrorCode.notMember if isinstance(error, NotMemberError) else ErrorCode.sockErrSynRq
+            raise PeerError(code, f"{wanted.name}: {peer.locator}: {error}") from None
         finally:
             if channel is not None:
                 channel.close()
@@ -91,7 +100,10 @@ class Synchronizations:
             and message.objective.has_value
         ):
             return message.objective
-        raise PeerError(ErrorCode.noValidSynch, f"{wanted.name}: {type(message).__name__} instead of its value")
+        said = type(message).__name__
+        if isinstance(message, Invalid) and isinstance(message.content, str):
+            said = f"{said} ({message.content[:_REASON]})"
+        raise PeerError(ErrorCode.noValidSynch, f"{wanted.name}: {said} instead of its value")
 
     def listen(self, asa: int, objective: Objective) -> None:
         """Answer requests with ``objective`` from now on; repeat it when the value changes."""
@@ -151,11 +163,15 @@ class Synchronizations:
             if registered is None:
                 shared.counts["no synchronization listener"] += 1
         try:
+            if (why_not := shared.refusal(registered, channel.connection.member)) is not None:
+                channel.send(Invalid(message.session_id, why_not[:_REASON]), shared.limits.message_size)
+                registered = None
             published = self._current(registered) if registered is not None else None
             if registered is not None and published is not None:
                 channel.send(Synchronization(message.session_id, published), registered.max_size)
+                channel.release()
+                return True
         except OSError:
             pass
-        finally:
-            channel.close()
+        channel.close()
         return True

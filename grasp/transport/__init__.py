@@ -1,18 +1,37 @@
 """What carries GRASP: the substrate of RFC 8990 §2.5.1 and §2.5.3, behind one small interface.
 
 A :class:`Substrate` sends link-local multicasts, opens connections, and calls its :class:`Receiver`.
-:class:`~grasp.transport.plain.PlainSubstrate` is UDP multicast and TCP on links that are secured below IP.
+:class:`~grasp.transport.plain.PlainSubstrate` is UDP multicast and TCP on links that are secured below IP;
+:class:`~grasp.transport.domain.DomainSubstrate` is TLS between the members of a domain, and trusts no link.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from grasp.discovery import Source
+from grasp.member import Member
 from grasp.transport.interfaces import Interface
 from grasp.wire import Address
 
-__all__ = ["Connection", "Interface", "Receiver", "Source", "Substrate"]
+__all__ = ["Connection", "Interface", "Neighbour", "NotMemberError", "Receiver", "Source", "Substrate"]
+
+
+class NotMemberError(ConnectionError):
+    """The peer is not a member of the domain, not the one asked for, or does not take us for a member."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Who is, or was heard, on a link: interface index, address there, since when (UNIX s), how it stands with it."""
+
+    interface: int
+    address: Address
+    member: Member | None
+    since: float
+    state: str
 
 
 class Connection(Protocol):
@@ -36,6 +55,10 @@ class Connection(Protocol):
     def interface(self) -> int:
         """Index of the interface a link-local peer is on; 0 for a routed peer."""
 
+    @property
+    def member(self) -> Member | None:
+        """Who the peer has proved to be; None where the substrate does not know."""
+
     def send(self, data: bytes) -> None:
         """Send all of ``data``. Raises OSError (TimeoutError among them)."""
 
@@ -44,6 +67,13 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """Idempotent, from any thread; a blocked :meth:`receive` returns."""
+
+    def release(self) -> bool:
+        """The session on it has ended in turn. False: it is closed.
+
+        True: it may carry another. One that this node opened belongs to the substrate again; on an accepted one
+        the next request may be awaited for ``Limits.idle_ms``, and :attr:`newcomer` is true until it has come.
+        """
 
 
 class Receiver(Protocol):
@@ -57,6 +87,9 @@ class Receiver(Protocol):
 
     def interfaces_changed(self, gone: frozenset[int]) -> None:
         """Interfaces or addresses changed; ``gone`` are the indexes no longer in use."""
+
+    def neighbour_up(self, interface: int) -> None:
+        """A neighbour can be reached there now that could not before."""
 
     def upkeep(self, now: float) -> None:
         """Called at least once a second, with the monotonic time."""
@@ -81,6 +114,14 @@ class Substrate(Protocol):
     def address(self) -> Address | None:
         """A routed address of this node, None if it has only link-local ones."""
 
+    @property
+    def neighbours(self) -> tuple[Neighbour, ...]:
+        """Those known by name; empty where the substrate does not tell them apart."""
+
+    @property
+    def discarded(self) -> Mapping[str, int]:
+        """How often something was not taken in, by reason."""
+
     def start(self, receiver: Receiver) -> None:
         """Open everything. Raises :class:`~grasp.errors.LocalError`; then nothing is left open."""
 
@@ -96,5 +137,8 @@ class Substrate(Protocol):
     def reply(self, target: Source, data: bytes) -> None:
         """Send one message to where a multicast came from (§2.5.4.4); best effort, never waits."""
 
-    def connect(self, address: Address, port: int, interface: int, seconds: float) -> Connection:
-        """Connect. Raises OSError."""
+    def connect(self, address: Address, port: int, interface: int, seconds: float, member: str = "") -> Connection:
+        """Connect. ``member``: the name its certificate must have; any member's if empty.
+
+        Raises OSError, :class:`NotMemberError` among them.
+        """

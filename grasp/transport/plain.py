@@ -3,44 +3,28 @@
 from __future__ import annotations
 
 import logging
-import select
-import socket
-import threading
 import time
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address
-from typing import Final
 
-from grasp.errors import ErrorCode, LocalError
 from grasp.limits import Limits
 from grasp.transport import Connection, Receiver, Source
-from grasp.transport.interfaces import ChangeBell, Interface, Snapshot, take_snapshot
-from grasp.transport.multicast import MulticastSockets
+from grasp.transport.host import HostSubstrate
 from grasp.transport.replies import Replies
-from grasp.transport.tcp import Acceptors, TcpConnection, connect, end_overdue
-from grasp.wire import Address, address_from_text
+from grasp.transport.tcp import TcpConnection, connect
+from grasp.wire import Address
 
 _log = logging.getLogger("grasp.transport")
 
-_PORT_TRIES: Final = 64
-_MAPPED: Final = "::ffff:"
-_IDLE_S: Final = 1.0
-_BUSY_S: Final = 0.2
-_SETTLE_S: Final = 0.01
 
-
-class PlainSubstrate:
-    """GRASP on the named interfaces, or on all that can multicast.
-
-    ``port`` is the TCP port connections are accepted on and the UDP port multicasts leave from (§2.8.4);
-    0 chooses one that is free for both. ``address`` is the routed address to be known by, instead of the
-    first one found. ``ipv4`` adds IPv4 multicasts and connections. ``link_local_only`` refuses connections
-    from routed peers, for DULL, which is insecure on purpose (§2.5.2).
+class PlainSubstrate(HostSubstrate):
+    """Its arguments are those of :class:`HostSubstrate`, and ``link_local_only`` for DULL, which is insecure on
+    purpose (§2.5.2): it refuses connections from routed peers.
 
     It trusts the link: who can send on it is a member. :meth:`start` logs a warning that says so.
     """
 
     secured = False
+    multicasts_ipv4 = True
 
     def __init__(
         self,
@@ -53,163 +37,39 @@ class PlainSubstrate:
         limits: Limits | None = None,
         name: str = "grasp",
     ) -> None:
-        if isinstance(interfaces, str):
-            raise LocalError(ErrorCode.badArgument, "interfaces must be a sequence of names, not one text")
-        if type(port) is not int or not 0 <= port <= 0xFFFF:
-            raise LocalError(ErrorCode.badArgument, f"port must be 0..65535, not {port!r:.40}")
-        if interfaces is not None and not all(isinstance(each, str) for each in interfaces):
-            raise LocalError(ErrorCode.badArgument, "the names of interfaces must be text")
-        if address is not None and not isinstance(address, IPv4Address | IPv6Address):
-            raise LocalError(ErrorCode.badArgument, f"address must be an ipaddress object, not {address!r:.80}")
-        if address is not None and (address.is_multicast or address.is_unspecified):
-            raise LocalError(ErrorCode.badArgument, f"{address} cannot be the address of a node")
-        self._wanted = tuple(interfaces) if interfaces is not None else None
-        self._requested_port = port
-        self._address = address
-        self._ipv4 = ipv4
-        self._link_local_only = link_local_only
-        self._limits = limits or Limits()
-        self._name = name
-        self._snapshot = Snapshot({}, frozenset(), ())
-        self._running = False
-        self._outgoing: set[TcpConnection] = set()
-        self._port = 0
-        self._refresh_lock = threading.Lock()
-
-    @property
-    def port(self) -> int:
-        return self._port
-
-    @property
-    def interfaces(self) -> tuple[Interface, ...]:
-        return tuple(self._snapshot.interfaces.values())
-
-    @property
-    def address(self) -> Address | None:
-        return self._address or next(iter(self._snapshot.routed), None)
-
-    def is_own(self, address: Address) -> bool:
-        snapshot = self._snapshot
-        return address in snapshot.own or any(each.link_local == address for each in snapshot.interfaces.values())
+        super().__init__(interfaces, port=port, address=address, ipv4=ipv4, limits=limits, name=name)
+        self.link_local_only = link_local_only
 
     def start(self, receiver: Receiver) -> None:
-        listener = None
-        try:
-            listener, self._multicast = self._open()
-            self._bell = ChangeBell()
-        except OSError as error:
-            if listener is not None:
-                listener.close()
-                self._multicast.stop()
-            raise LocalError(ErrorCode.noSocket, f"cannot open GRASP sockets: {error}") from error
-        self._receiver = receiver
-        self._running = True
-        self._acceptors = Acceptors(listener, receiver.connected, self._arrival, self._limits, f"{self._name}-accept")
-        self._wake, self._waker = socket.socketpair()
-        self._epoll = select.epoll()
-        self._replies = Replies(self._epoll, self._limits.tasks, self._limits.reply_connect_ms / 1000)
-        self._refresh()
-        if not self._snapshot.interfaces:
-            wanted = "any interface" if self._wanted is None else ", ".join(self._wanted)
-            _log.warning("%s is not usable yet (up, multicast, link-local address); waiting for it", wanted)
-        self._multicast.start(receiver.multicast_received)
-        self._acceptors.start()
-        self._watcher = threading.Thread(target=self._watch, name=f"{self._name}-interfaces", daemon=True)
-        self._watcher.start()
-        if self._link_local_only:
+        super().start(receiver)
+        if self.link_local_only:
             return
         _log.warning(
             "GRASP on %s has no security of its own: it relies on links secured below IP (RFC 8990 §2.5.1)",
             ", ".join(each.name for each in self.interfaces) or "no interface yet",
         )
 
-    def _open(self) -> tuple[socket.socket, MulticastSockets]:
-        for attempt in range(_PORT_TRIES):
-            listener = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
-            try:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not self._ipv4)
-                listener.bind(("::", self._requested_port))
-                port = int(listener.getsockname()[1])
-                multicast = MulticastSockets(port, self._ipv4, self._limits.multicast_size, f"{self._name}-multicast")
-            except OSError:
-                listener.close()
-                if self._requested_port or attempt == _PORT_TRIES - 1:
-                    raise
-                continue
-            listener.listen(self._limits.backlog)
-            self._port = port
-            return listener, multicast
-        raise AssertionError("unreachable")
+    def _begin(self, receiver: Receiver) -> None:
+        self._replies = Replies(self._epoll, self._limits.tasks, self._limits.reply_connect_ms / 1000)
 
-    def _arrival(self, sock: socket.socket, peer: str, scope: int) -> int | None:
-        """The interface a connection came to: 0 if its peer is routed, None if it is not one of GRASP's (§2.1).
+    def _accepted(self, wire: TcpConnection) -> None:
+        self._receiver.connected(wire)
 
-        ``scope`` is that of a link-local peer.
-        """
-        snapshot = self._snapshot
-        if scope:
-            return scope if scope in snapshot.interfaces else None
-        if self._link_local_only:
-            return None
-        mapped = peer.startswith(_MAPPED)
-        if self._wanted is None and not mapped:
-            return 0
-        local = address_from_text(sock.getsockname()[0])
-        if self._wanted is not None and local not in snapshot.own:
-            return None
-        if mapped:
-            return next((index for index, each in snapshot.interfaces.items() if local in each.ipv4), 0)
-        return 0
+    def _heard(self, data: bytes, source: Source) -> None:
+        self._receiver.multicast_received(data, source)
 
-    def _watch(self) -> None:
-        bell, wake = self._bell.fileno(), self._wake.fileno()
-        for number in (bell, wake):
-            self._epoll.register(number, select.EPOLLIN)
-        upkeep = time.monotonic()
-        while self._running:
-            busy = self._acceptors.open or self._outgoing or len(self._replies)
-            ready = [number for number, _ in self._epoll.poll(_BUSY_S if busy else _IDLE_S)]
-            if wake in ready:
-                return
-            try:
-                for number in ready:
-                    if number == bell:
-                        self._changed()
-                    else:
-                        self._replies.ready(number)
-                now = time.monotonic()
-                if now >= upkeep:
-                    upkeep = now + _BUSY_S / 2
-                    self._receiver.upkeep(now)
-                    self._acceptors.upkeep(now)
-                    self._replies.expire(now)
-                    end_overdue(list(self._outgoing), now)
-            except Exception:
-                _log.exception("upkeep failed")
+    def _ready(self, number: int) -> None:
+        self._replies.ready(number)
 
-    def _changed(self) -> None:
-        # One change rings several times: look at the first ring, and again when they are through.
-        self._bell.silence()
-        self._refresh()
-        time.sleep(_SETTLE_S)
-        self._bell.silence()
-        self._refresh()
+    def _upkeep(self, now: float) -> None:
+        self._replies.expire(now)
 
-    def _refresh(self) -> None:
-        with self._refresh_lock:
-            before, after = self._snapshot, take_snapshot(self._wanted, self._ipv4)
-            self._multicast.join(after.interfaces.values())
-            if before == after:
-                return
-            self._snapshot = after
-        gone = frozenset(before.interfaces) - frozenset(after.interfaces)
-        for index, interface in after.interfaces.items():
-            if index not in before.interfaces:
-                _log.info("using %s", interface.name)
-        for index in gone:
-            _log.info("no longer using %s", before.interfaces[index].name)
-        self._receiver.interfaces_changed(gone)
+    @property
+    def _busy(self) -> bool:
+        return len(self._replies) > 0
+
+    def _end(self) -> None:
+        self._replies.close()
 
     def multicast(self, interface: int, data: bytes) -> bool:
         found = self._snapshot.interfaces.get(interface)
@@ -219,23 +79,7 @@ class PlainSubstrate:
         if self._running:
             self._replies.send(time.monotonic(), target, data)
 
-    def connect(self, address: Address, port: int, interface: int, seconds: float) -> Connection:
+    def connect(self, address: Address, port: int, interface: int, seconds: float, member: str = "") -> Connection:
         if not self._running:
             raise OSError("substrate is stopped")
         return connect(address, port, interface, seconds, self._outgoing)
-
-    def stop(self) -> None:
-        if not self._running:
-            return
-        self._running = False
-        self._waker.send(b"x")
-        if self._watcher is not threading.current_thread():
-            self._watcher.join(5)
-        self._multicast.stop()
-        for connection in list(self._outgoing):
-            connection.interrupt()
-        self._acceptors.stop()
-        self._replies.close()
-        for each in (self._bell, self._wake, self._waker, self._epoll):
-            each.close()
-        self._snapshot = Snapshot({}, frozenset(), ())

@@ -13,6 +13,7 @@ from ipaddress import IPv6Address
 from typing import Final
 
 from grasp.limits import Limits
+from grasp.member import Member
 from grasp.transport.threads import join_all
 from grasp.wire import Address, address_from_text, address_text
 
@@ -36,6 +37,8 @@ class TcpConnection:
     A wait of less than ``_EXACT_S`` is timed by the kernel. For a longer one a kernel timer on every read
     would cost more than the read: :func:`end_overdue`, called a few times a second, ends it instead.
     """
+
+    member: Member | None = None
 
     __slots__ = (
         "_closed", "_delaying", "_on_close", "_overdue", "_reading", "_sent", "_socket", "_timer",
@@ -131,6 +134,42 @@ class TcpConnection:
             self.interrupt()
         else:
             self._socket.close()
+
+    def release(self) -> bool:
+        # RFC 8990 §2.5.5, §2.5.6.1: whoever ends the session closes its connection.
+        self.close()
+        return False
+
+    def detach(self) -> socket.socket:
+        """The socket, which is the caller's from now on. Only for whoever reads, or nobody."""
+        if self._timer:
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                self._socket.setsockopt(socket.SOL_SOCKET, option, _interval(0))
+        self.until = math.inf
+        self._closed = True
+        self._on_close(self)
+        return self._socket
+
+    def finish(self, data: bytes) -> None:
+        """Send ``data`` as far as that takes no time, for an end that nobody waits for."""
+        try:
+            self._socket.send(data, socket.MSG_DONTWAIT)
+        except OSError:
+            pass
+
+    def send_end(self) -> None:
+        """Nothing more will be sent; what the peer sends can still be received. Raises OSError."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def quiet(self) -> bool:
+        """Whether it stands and nothing came that nobody has read."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
 
     def interrupt(self, overdue: bool = False) -> None:
         """End both directions, so that a thread blocked on it returns and closes."""

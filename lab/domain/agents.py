@@ -127,6 +127,9 @@ def _toml(agent: Agent, state: Path, seeds: Mapping[str, int]) -> str:
         lines.append(f"address = {_text(str(place.address))}")
     if place.ipv4:
         lines.append("ipv4 = true")
+    lines.append(f'substrate = "{"plain" if place.identity is None else "domain"}"')
+    if place.identity is not None:
+        lines += ["", "[domain]", f"identity = {_text(str(place.identity))}"]
     lines += ["", "[api]", f"socket = {_text(str(agent.socket))}"]
     for pool, capacity in seeds.items():
         lines += ["", "[[pool]]", f"name = {_text(pool)}", f"capacity = {capacity}"]

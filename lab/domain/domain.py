@@ -25,6 +25,7 @@ START_EACH_S: Final = 2.0
 PAGE: Final = 1_000
 FLOWS: Final = '[flows]\nkernel_routes = {}\nserves = ["{}"]\n[enforcement]\nbackend = "{}"\n'
 LINK: Final = '[[link]]\ninterface = "{}"\ncapacity = {}\n'
+ALLOW: Final = '[[allow]]\nmembers = ["{}"]\norigin = ["*"]\nparams = true\n'
 BACK_END: Final = "tc-nft"
 """How packets are made to obey, where they can be."""
 ROOM: Final = 4
@@ -48,7 +49,8 @@ class Domain:
         capacity = ROOM * sum(seeds.values())
 
         def more(number: int, name: str) -> str:
-            return _sections(ground, name, SITE.format(number), capacity)
+            allowed = ALLOW.format(topology.origin) if ground.places[name].identity is not None else ""
+            return _sections(ground, name, SITE.format(number), capacity) + allowed
 
         self.agents = {
             name: Agent(

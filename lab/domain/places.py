@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Final, Protocol
 
 from lab import Host, Lab
+from lab.domain.identities import identities
 from lab.domain.topology import Topology
 from lab.traffic import missing, refusal
 
@@ -46,6 +47,8 @@ class Place:
     """None: the node finds one by itself."""
     ipv4: bool
     launch: Launch
+    identity: Path | None = None
+    """The directory of its identity; None: over the substrate ``plain``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,12 @@ class Ground:
     """None: packets cannot be made to obey here."""
     why: str = ""
     """Why they cannot."""
+    wires: tuple[tuple[Host, str], ...] = ()
+    """Of each link between nodes one end, where all that crosses it can be seen."""
+
+    @property
+    def substrate(self) -> str:
+        return "domain" if all(each.identity is not None for each in self.places.values()) else "plain"
 
 
 def guarded(argv: Sequence[str]) -> list[str]:
@@ -80,8 +89,10 @@ def guarded(argv: Sequence[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def namespaces(topology: Topology, logs: Path, check: Callable[[], None]) -> Iterator[Ground]:
-    """Hosts, links, an address of its own for each and routes between all. ``check`` may raise to give up.
+def namespaces(topology: Topology, directory: Path, check: Callable[[], None]) -> Iterator[Ground]:
+    """Hosts, links, an address of its own for each and routes between all, and identities of one domain.
+
+    ``directory`` is for what is written: identities and logs. ``check`` may raise to give up.
 
     Raises :class:`~lab.LabError`.
     """
@@ -99,16 +110,22 @@ def namespaces(topology: Topology, logs: Path, check: Callable[[], None]) -> Ite
         access = None if why else _access(lab, topology.delegators[0], hosts)
         if access is not None and (why := refusal(access.sender)):
             access = None
+        known = identities(topology.nodes, directory / "identities", check)
         places = {
-            name: Place(tuple(dict.fromkeys(interfaces[name].values())), addresses[name], False, _in(hosts[name]))
+            name: Place(
+                tuple(dict.fromkeys(interfaces[name].values())), addresses[name], False, _in(hosts[name]), known[name]
+            )
             for name in topology.agents
         }
         relays = {}
         for name in topology.relays:
-            with open(logs / f"{name}.log", "wb") as output:
-                relays[name] = _in(hosts[name])([sys.executable, "-m", "grasp", "relay"], output)
+            with open(directory / f"{name}.log", "wb") as output:
+                command = [sys.executable, "-m", "grasp", "relay", "--identity", str(known[name])]
+                relays[name] = _in(hosts[name])(command, output)
         links = f"{len(topology.links)} {'link' if len(topology.links) == 1 else 'links'}"
-        yield Ground(f"{len(hosts)} namespaces, {links}", places, relays, access, why or "")
+        ends = {link: (hosts[name], device) for name in hosts for link, device in interfaces.get(name, {}).items()}
+        where = f"{len(hosts)} namespaces, {links}"
+        yield Ground(where, places, relays, access, why or "", tuple(ends[link] for link in sorted(ends)))
 
 
 def _join(lab: Lab, topology: Topology, hosts: dict[str, Host], check: Callable[[], None]) -> dict[str, dict[int, str]]:

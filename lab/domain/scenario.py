@@ -12,6 +12,7 @@ import examples.day
 from asa.errors import AsaError
 from asa.quantities import format_duration, format_rate
 from lab import LabError, unavailable_reason
+from lab.domain.capturing import capturing
 from lab.domain.commands import commands
 from lab.domain.contest import contest
 from lab.domain.crash import crash
@@ -102,12 +103,25 @@ class Run:
                 yield ground
             return
         try:
-            with namespaces(topology, directory, self._stop.check) as ground:
+            with namespaces(topology, directory, self._stop.check) as ground, self._captured(ground):
                 yield ground
         except LabError as error:
             # The terminal's Ctrl-C is ip(8)'s too.
             self._stop.check()
             raise Broken(f"cannot build the network: {error}") from error
+
+    @contextlib.contextmanager
+    def _captured(self, ground: Ground) -> Iterator[None]:
+        file = self.settings.capture
+        if file is None:
+            yield
+            return
+        self._screen.say(f"everything that crosses the links goes to {file}")
+        try:
+            with capturing(ground.wires, file):
+                yield
+        except PermissionError as error:
+            raise Broken(f"cannot capture: {error}") from error
 
     def _play(self, domain: Domain, ground: Ground) -> None:
         report, topology = self.report, self.settings.topology
@@ -115,11 +129,13 @@ class Run:
         domain.start()
         report.network = {
             "ground": ground.where, "topology": topology.name, "origin": topology.origin,
-            "delegators": list(topology.delegators), "relays": list(ground.relays),
+            "delegators": list(topology.delegators), "relays": list(ground.relays), "substrate": ground.substrate,
         }  # fmt: skip
         report.seed = dict(domain.seeds)
         self._contest(domain, ground)
         domain.set_policy(policy(speed))
+        if ground.substrate == "plain":
+            say("GRASP travels in the clear (substrate plain): on loopback there are no links to secure")
         say(f"{len(domain.agents)} agents on {ground.where}; {format_rate(domain.origin_seed)} seeded at the origin")
         lasts = self._rows.last / speed
         say(

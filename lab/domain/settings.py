@@ -49,6 +49,8 @@ class Settings:
     once: bool = False
     where: Where | None = None
     """None: namespaces, or loopback where there can be none."""
+    capture: Path | None = None
+    """What crosses the links is written there."""
 
 
 def settings(environment: Mapping[str, str]) -> Settings:
@@ -66,6 +68,7 @@ def settings(environment: Mapping[str, str]) -> Settings:
         read_or("JSON", _switch("JSON"), False),
         read_or("ONCE", _switch("ONCE"), False),
         read_or("LAB", _where, None),
+        read_or("CAPTURE", _capture, None),
     )
 
 
@@ -135,3 +138,10 @@ def _where(text: str) -> Where:
     if text == "loopback":
         return "loopback"
     raise BadSetting("LAB", f"is {text!r}", "namespaces or loopback")
+
+
+def _capture(text: str) -> Path:
+    path = Path(text).absolute()
+    if path.suffix != ".pcap" or not path.parent.is_dir():
+        raise BadSetting("CAPTURE", f"is {text!r}", "a file whose name ends in .pcap, in a directory that is there")
+    return path

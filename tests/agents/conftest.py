@@ -6,7 +6,7 @@ import pytest
 
 from lab import Lab, unavailable_reason
 
-from .domain import QUIET, Domain, G
+from .domain import ONE_ORIGIN, QUIET, Domain, G
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,26 @@ def shared_line(shared_lab, tmp_path_factory) -> tuple[Domain, dict[str, int | b
         domain.agent(name)
     domain.start(**QUIET)
     return domain, domain.origin.params()
+
+
+@pytest.fixture(scope="module")
+def shared_secured(shared_lab, tmp_path_factory) -> tuple[Domain, dict[str, int | bool]]:
+    """The same in a domain of members only, and its policy."""
+    hosts, relays = ["a", "b", "c", "relay", "d"], ["relay"]
+    domain = Domain.secured(shared_lab, tmp_path_factory.mktemp("secured"), hosts, ONE_ORIGIN, relays)
+    domain.agent("a", "origin", {"first": G})
+    for name in "b", "c", "d":
+        domain.agent(name)
+    domain.start(**QUIET)
+    return domain, domain.origin.params()
+
+
+@pytest.fixture
+def secured(shared_secured) -> Iterator[Domain]:
+    """``a`` (origin), ``b`` and ``c`` in a row, and ``d`` behind a host that only relays: all with certificates."""
+    domain, policy = shared_secured
+    yield domain
+    domain.restore(policy)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from itertools import pairwise
 from pathlib import Path
@@ -19,12 +19,16 @@ from typing import Any
 
 import grasp
 from asa.errors import AsaError, Short
+from asa.membership import MULTICAST_SIZE
 from asa.northbound.client import Client
+from asa.seals import Seals
 from grasp import FloodItem, IPv6Locator, Objective
 from grasp.calls import Peer
+from grasp.security import Identity
 from lab import Host, Lab
 from objectives import NodeId, node_from_text
 from tests.network.topology import address, network
+from tests.pki import Authority, Issued
 
 M, G = 10**6, 10**9
 
@@ -32,6 +36,13 @@ QUIET = {
     "refill": 0, "high_water": 100, "least_grant": 1, "guard": 0, "settle_interval": 1, "flood_interval": 5,
 }  # fmt: skip
 """A policy under which nothing moves but for a consumer: what an agent holds is what its consumers made it ask for."""
+
+ONE_ORIGIN = """
+[[allow]]
+members = ["a"]
+origin = ["*"]
+params = true
+"""
 
 READY_S = 60.0
 PATIENCE_S = 40.0
@@ -67,10 +78,12 @@ class Agent:
         at: str = "",
         workers: int = 8,
         more: str = "",
+        identity: Path | None = None,
     ) -> None:
         """``pools``: bit/s by name, or (bit/s, where on the pool's line). ``at`` tells apart agents of one name.
 
-        ``more``: further sections of its configuration, and keys of ``[api]`` before them.
+        ``more``: further sections of its configuration, and keys of ``[api]`` before them. ``identity``: its directory;
+        None: substrate ``plain``.
         """
         self.host = host
         self.name = name
@@ -87,12 +100,15 @@ class Agent:
         devices = [f"eth{number}" for number in range(_links(host))]
         text = f'[agent]\nname = "{name}"\nmode = "{mode}"\nstate_dir = "{self.state}"\n'
         text += f'[grasp]\ninterfaces = {json.dumps(devices)}\naddress = "{address}"\n'
+        text += f'substrate = "{"plain" if identity is None else "domain"}"\n'
         text += f'[api]\nsocket = "{self.socket}"\nworkers = {workers}\n{more}\n'
         for pool, capacity in (pools or {}).items():
             amount, place = capacity if isinstance(capacity, tuple) else (capacity, None)
             text += f'[[pool]]\nname = "{pool}"\ncapacity = {amount}\n' + (
                 f"at = {place}\n" if place is not None else ""
             )
+        if identity is not None:
+            text += f'[domain]\nidentity = "{identity}"\n'
         if limits:
             text += "[limits]\n" + "".join(f"{key} = {value}\n" for key, value in limits.items())
         self.config.write_text(text)
@@ -303,11 +319,35 @@ class Domain:
     hosts: dict[str, Host]
     directory: Path
     agents: dict[str, Agent]
+    pki: Authority | None = None
+    """The CA whose members the agents are; None: substrate ``plain``."""
+    rules: str = ""
+    """``[[allow]]`` of every agent."""
+    members: dict[str, Issued] = field(default_factory=dict)
+    """Certificates, by name."""
 
     @classmethod
     def line(cls, lab: Lab, directory: Path, names: Sequence[str], relays: Iterable[str] = ()) -> Domain:
         """Hosts in a row, those named in ``relays`` running no agent but a plain GRASP relay."""
         return cls.shaped(lab, directory, list(pairwise(names)), relays)
+
+    @classmethod
+    def secured(cls, lab: Lab, directory: Path, names: Sequence[str], rules: str, relays: Iterable[str] = ()) -> Domain:
+        """Hosts in a row whose agents, and relays, have a certificate each and speak over the substrate ``domain``."""
+        made = cls(lab, network(lab, list(pairwise(names))), directory, {}, Authority(), rules)
+        for name in relays:
+            with open(directory / f"{name}.log", "wb") as log:
+                made.hosts[name].python(
+                    "-m", "grasp", "relay", "--identity", str(made.identity(name)), stdout=log, stderr=log
+                )
+        return made
+
+    def identity(self, name: str, **odd: Any) -> Path | None:
+        """The directory with a new identity of ``name``."""
+        if self.pki is None:
+            return None
+        self.members[name] = self.pki.issue(name, **odd)
+        return self.pki.write(self.directory / f"{name}.id", self.members[name])
 
     @classmethod
     def shaped(cls, lab: Lab, directory: Path, edges: Sequence[tuple[str, str]], relays: Iterable[str] = ()) -> Domain:
@@ -320,6 +360,7 @@ class Domain:
     def agent(self, name: str, mode: str = "delegator", pools: Any = None, *, on: str = "", **more: Any) -> Agent:
         """A new agent on the host of its name, or ``on`` another; not started."""
         host = on or name
+        more = {"identity": self.identity(name), **more, "more": more.get("more", "") + self.rules}
         made = Agent(self.hosts[host], address(self.hosts, host), self.directory, name, mode, pools, **more)
         self.agents.setdefault(name, made)
         return made
@@ -361,23 +402,29 @@ class Domain:
         return pool
 
     def stranger(self, host: str, name: str = "a stranger") -> Stranger:
-        return Stranger(self.hosts[host], address(self.hosts, host), name)
+        identity = self.pki.identity(name) if self.pki is not None else None
+        return Stranger(self.hosts[host], address(self.hosts, host), name, identity)
 
 
 class Stranger:
     """A GRASP node in this process that speaks as an agent might, or ought not to. All of it runs inside its host."""
 
-    def __init__(self, host: Host, address: str, name: str) -> None:
+    def __init__(self, host: Host, address: str, name: str, identity: Identity | None = None) -> None:
         self._entered = host.entered()
         self._thread = ThreadPoolExecutor(1, f"stranger-{host.name}", self._entered.__enter__)
         self.address = IPv6Address(address)
         devices = [f"eth{number}" for number in range(_links(host))]
-        self.grasp = grasp.Node(devices, address=self.address)
+        limits = None if identity is None else grasp.Limits(multicast_size=MULTICAST_SIZE)
+        self.grasp = grasp.Node(devices, address=self.address, identity=identity, limits=limits)
+        self.seals = Seals(identity, lambda: self.grasp.revocations, time.time, time.monotonic)
         self._thread.submit(self.grasp.start).result(10)
         self.asa = self.grasp.register_asa(name)
         self.asa.register(Objective.negotiation("EX1.Resource", dry_run=True), max_size=16_384)
+        self.asa.register(Objective.negotiation("EX1.Pact"), max_size=16_384)
         self.asa.register(Objective.synchronization("EX1.Agent"))
-        self.asa.register(Objective.synchronization("EX1.Params"))
+        self.asa.register(Objective.synchronization("EX1.Params"), max_size=MULTICAST_SIZE)
+        self.asa.register(Objective.synchronization("EX1.Reach"))
+        self.asa.register(Objective.synchronization("EX1.Revoked"), max_size=65_536)
 
     def __enter__(self) -> Stranger:
         return self
@@ -391,16 +438,18 @@ class Stranger:
     def do(self, call: Callable[[], Any], timeout: float = 30.0) -> Any:
         return self._thread.submit(call).result(timeout)
 
-    def ask(self, peer: Peer, value: Any, *, dry: bool = False, timeout: int = 5_000) -> grasp.Negotiation:
+    def ask(
+        self, peer: Peer, value: Any, *, dry: bool = False, timeout: int = 5_000, name: str = "EX1.Resource"
+    ) -> grasp.Negotiation:
         """Begin a session with any value at all; raises what GRASP does."""
-        wanted = Objective.negotiation("EX1.Resource", value, dry_run=dry)
+        wanted = Objective.negotiation(name, value, dry_run=dry)
         found: grasp.Negotiation = self.do(lambda: self.asa.negotiate(wanted, peer, timeout))
         return found
 
-    def refusal(self, peer: Peer, value: Any, *, dry: bool = False) -> str:
+    def refusal(self, peer: Peer, value: Any, *, dry: bool = False, name: str = "EX1.Resource") -> str:
         """The reason with which a request is declined; it must be."""
         try:
-            answer = self.ask(peer, value, dry=dry)
+            answer = self.ask(peer, value, dry=dry, name=name)
         except grasp.Declined as error:
             return str(error.reason)
         raise AssertionError(f"answered: {answer.offer.value!r:.300}")

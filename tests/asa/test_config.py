@@ -28,6 +28,7 @@ from asa.config import (
     parse,
     problem_text,
 )
+from asa.config.api import ClientSection, TokenSection
 from asa.errors import BadConfig
 from asa.traffic import BUILT_IN, TrafficClass, TrafficClasses
 
@@ -52,7 +53,9 @@ def test_two_keys_are_enough() -> None:
     config = parse('[agent]\nname = "d"\nmode = "delegator"\n', "x")
     assert config.agent == AgentSection("d", "delegator", Path("/var/lib/asa"), "info")
     assert config.grasp == GraspSection(None, 0, None, False, "EX1.", "plain")
-    assert config.api == ApiSection(Path("/run/asa/asa.sock"), 0o660, None, None, None, 8, None)
+    assert config.api == ApiSection(
+        Path("/run/asa/asa.sock"), 0o660, None, (), ("*",), (), None, None, None, None, None, (), (), 8, 1_000, None
+    )
     assert config.pools == ()
     assert config.limits == LimitsSection(200_000, 4_096, 8, 10_000)
     assert (config.links, config.routes) == ((), ())
@@ -83,10 +86,23 @@ def test_every_key_is_read() -> None:
         socket = "/run/x.sock"
         socket_mode = "0600"
         socket_group = "users"
+        operators = ["@adm", "alice", 1000]
+        consumers = []
+        readers = ["*"]
         tcp = "[::1]:7180"
+        tls_certificate = "/etc/asa/tls.pem"
+        tls_key = "/etc/asa/tls.key"
+        client_trust = "/etc/asa/clients.pem"
         token_file = "/etc/asa/token"
         workers = 64
+        rate = 5
         admin_file = "/etc/asa/admin"
+        [[api.token]]
+        file = "/etc/asa/reader"
+        role = "reader"
+        [[api.client]]
+        members = ["ops-*", "rack-7"]
+        role = "consumer"
         [[pool]]
         name = "wan"
         capacity = "2.5Gbit"
@@ -148,8 +164,12 @@ def test_every_key_is_read() -> None:
     assert config == Config(
         AgentSection("o-1_x.y", "origin", Path("/srv/asa"), "debug"),
         GraspSection(("eth0", "wg0"), 7017, IPv6Address("2001:db8::1"), True, "example.com:bandwidth.", "plain"),
-        ApiSection(Path("/run/x.sock"), 0o600, "users", ("::1", 7180), Path("/etc/asa/token"), 64,
-                   Path("/etc/asa/admin")),
+        ApiSection(
+            Path("/run/x.sock"), 0o600, "users", ("@adm", "alice", "1000"), (), ("*",), ("::1", 7180),
+            Path("/etc/asa/tls.pem"), Path("/etc/asa/tls.key"), Path("/etc/asa/clients.pem"), Path("/etc/asa/token"),
+            (TokenSection(Path("/etc/asa/reader"), "reader"),), (ClientSection(("ops-*", "rack-7"), "consumer"),),
+            64, 5, Path("/etc/asa/admin"),
+        ),
         (PoolSeed("wan", 2_500_000_000, 0), PoolSeed("lan", 1_000, 2**20)),
         LimitsSection(1, 2, 3, 100),
         (LinkSection("eth0", 10**10), LinkSection("eth1", 1_001, 1_000, 10, 0)),
@@ -242,9 +262,11 @@ RATES = '..9007199254740992 bit/s, as an integer or as text such as "2.5Gbit"'
 MODES = 'octal digits between quotes, such as "0660": read and write only, owner included'
 ROUTED = "an IPv6 or IPv4 address other hosts can reach: not link-local, not loopback"
 PREFIXES = '"EX0." to "EX9.", or a domain you own as in "example.com:bandwidth."'
-LOCAL = '"127.0.0.1:PORT" or "[::1]:PORT": the API is for this host only'
+ENDPOINTS = '"ADDRESS:PORT" or "[ADDRESS]:PORT"; 0.0.0.0 and [::] are all of this host'
+USERS = 'a user by name or number, a group as "@group", or "*" for everybody'
 PREFIX = 'a prefix such as "10.2.0.0/16" or "fd00:2::/32"; "0.0.0.0/0" and "::/0" are everything'
-SECTIONS = "agent, grasp, api, limits, flows, enforcement, classes, pool, link, route"
+SECTIONS = "agent, grasp, api, limits, flows, enforcement, domain, classes, pool, link, route, allow"
+ITS_OWN = "a file of its own for each token, and for the administrator's secret"
 CLASS = "dscp, keep, guarantee, ceiling, priority"
 LEVELS = '"debug" or "info" or "warning" or "error"'
 
@@ -271,16 +293,32 @@ BAD: list[tuple[str, str, list[tuple[str, str]], str]] = [
                                    ('"example.com:bandwidth"', "is 'example.com:bandwidth'"),
                                    ('"-a.com:x."', "is '-a.com:x.'"), ('"EX1.\\n"', "is 'EX1.\\n'"), ("1", "is 1")],
      PREFIXES),
-    ("grasp", "substrate", [('"domain"', "is 'domain'")], '"plain"'),
+    ("grasp", "substrate", [('"tls"', "is 'tls'"), ("true", "is true")], '"plain" or "domain"'),
+    ("domain", "identity", [('"identity"', "is 'identity'"), ("1", "is 1")], "an absolute path"),
     ("api", "socket", [('"asa.sock"', "is 'asa.sock'")], "an absolute path"),
     ("api", "socket", [(f'"/{"é" * 54}"', "is 109 bytes long")], "at most 107 bytes: the kernel takes no longer one"),
     ("api", "socket_mode", [("660", "is 660"), ("0o660", "is 432"), ('"0770"', "is '0770'"), ('"0060"', "is '0060'"),
                             ('"0680"', "is '0680'"), ('"rw"', "is 'rw'"), ('"04660"', "is '04660'")], MODES),
     ("api", "socket_group", [('""', "is ''"), ("100", "is 100"), ('"a b"', "is 'a b'")], "the name of a group"),
-    ("api", "tcp", [('"0.0.0.0:7180"', "is '0.0.0.0:7180'"), ('"localhost:7180"', "is 'localhost:7180'"),
+    ("api", "operators", [('"root"', "is 'root'"), ("5", "is 5")], "a list of users"),
+    ("api", "consumers", [('["a b"]', "[0] is 'a b'"), ('["*", "@"]', "[1] is '@'"), ("[-1]", "[0] is -1")], USERS),
+    ("api", "readers", [('["a", "a"]', "[1] is 'a', as [0] is")], "each once"),
+    ("api", "tls_certificate", [('"x.pem"', "is 'x.pem'")], "an absolute path"),
+    ("api", "tls_key", [('"x.key"', "is 'x.key'")], "an absolute path"),
+    ("api", "client_trust", [('"x.pem"', "is 'x.pem'")], "an absolute path"),
+    ("api", "token", [("5", "is 5"), ("[1]", "is a list")], "a list of sections, with two brackets each"),
+    ("api", "token", [('[{file = "/a"}]', "[0].role is missing")], "required"),
+    ("api", "token", [('[{file = "/a", role = "reader", x = 1}]', "[0].x does not exist")], "file, role"),
+    ("api", "token", [('[{file = "/a", role = "root"}]', "[0] is 'root'")], '"reader" or "consumer" or "operator"'),
+    ("api", "client", [('[{members = ["a b"], role = "reader"}]', "[0] [0] is 'a b'")],
+     "a name, or a pattern of names with *, ? or [...], at most 127 characters"),
+    ("api", "client", [('[{members = [], role = "reader"}]', "[0].members is empty")],
+     'patterns of names, such as ["ops-*"]'),
+    ("api", "rate", [("0", "is 0"), ("1_000_001", "is 1000001")], "an integer 1..1000000"),
+    ("api", "tcp", [('"224.0.0.1:7180"', "is '224.0.0.1:7180'"), ('"localhost:7180"', "is 'localhost:7180'"),
                     ('"127.0.0.1"', "is '127.0.0.1'"), ('"127.0.0.1:0"', "is '127.0.0.1:0'"),
                     ('"127.0.0.1:65536"', "is '127.0.0.1:65536'"), ('"::1:7180"', "is '::1:7180'"), ("7180", "is 7180"),
-                    ('"[fd00::1]:7180"', "is '[fd00::1]:7180'")], LOCAL),
+                    ('"[fd00::]"', "is '[fd00::]'")], ENDPOINTS),
     ("api", "token_file", [('"token"', "is 'token'")], "an absolute path"),
     ("api", "workers", [("1", "is 1"), ("65", "is 65")], "an integer 2..64"),
     ("api", "admin_file", [('"admin"', "is 'admin'"), ("7", "is 7")], "an absolute path"),
@@ -447,9 +485,24 @@ def test_a_wrong_pool_is_told(text: str, expected: dict[str, tuple[str, str]]) -
         ('[agent]\nname = "d"\nmode = "delegator"\n[[pool]]\nname = "wan"\ncapacity = 5\n',
          {"pool": ("is for an origin", 'mode = "origin", or no [[pool]]: a delegator gets its capacity from peers')}),
         (f'{AGENT}[api]\ntcp = "127.0.0.1:7180"\n',
-         {"api.token_file": ("is missing", "a file with a token is required with tcp")}),
+         {"api.token_file": ("is missing", "a file with a token, or an [[api.client]], is required with tcp")}),
         (f'{AGENT}[api]\ntoken_file = "/a"\nadmin_file = "/a"\n',
-         {"api.admin_file": ("is the token_file too", "a file of its own: every client has the token")}),
+         {"api.admin_file": ("is the token_file too", ITS_OWN)}),
+        (f'{AGENT}[api]\n[[api.token]]\nfile = "/a"\nrole = "reader"\n[[api.token]]\nfile = "/a"\nrole = "operator"\n',
+         {"api.token": ("is /a, as another is", ITS_OWN)}),
+        (f'{AGENT}[api]\ntls_key = "/a"\n',
+         {"api.tls_certificate": ("is missing", "tls_certificate and tls_key, both or none")}),
+        (f'{AGENT}[grasp]\nsubstrate = "plain"\n[api]\ntcp = "192.0.2.1:7180"\ntoken_file = "/a"\n',
+         {"api.tls_certificate": (
+             "is missing, and tcp is TLS",
+             'a PEM file, or [grasp] substrate = "domain": then those of [domain] are used',
+         )}),
+        (f'{AGENT}[grasp]\nsubstrate = "plain"\n[api]\ntcp = "192.0.2.1:7180"\ntls_certificate = "/a"\ntls_key = "/b"\n'
+         '[[api.client]]\nmembers = ["*"]\nrole = "reader"\n',
+         {"api.client_trust": (
+             "is missing, and says whose certificates of clients count",
+             'a PEM file, or [grasp] substrate = "domain": then those of [domain] are used',
+         )}),
         (f'{AGENT}[grasp]\naddress = "192.0.2.1"\n',
          {"grasp.address": ("is 192.0.2.1", "an IPv4 address only together with ipv4 = true")}),
     ],
@@ -605,14 +658,24 @@ def test_a_file_one_may_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         load(tmp_path / "x.toml")
 
 
-@pytest.fixture(params=["token_file", "admin_file"])
+def test_users_and_groups_that_are_not_there(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    lists = 'operators = ["root", "@0", "no-such-user"]\nreaders = ["*", "7", "@no-such-group"]\n'
+    file.write_text(f"{AGENT}[api]\n{lists}")
+    with pytest.raises(BadConfig) as error:
+        load(file)
+    found = {each["key"]: each["problem"] for each in error.value.details["problems"]}
+    assert found == {"api.operators": "has no-such-user", "api.readers": "has @no-such-group"}
+
+
+@pytest.fixture(params=["token_file", "admin_file", "tls_key"])
 def secret(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 def _with_secret(tmp_path: Path, key: str, secret: Path) -> Path:
     file = tmp_path / "x.toml"
-    tcp = 'tcp = "127.0.0.1:7180"' if key == "token_file" else ""
+    tcp = {"token_file": 'tcp = "127.0.0.1:7180"', "tls_key": f'tls_certificate = "{secret}"'}.get(key, "")
     file.write_text(f'{AGENT}[api]\n{tcp}\n{key} = "{secret}"\n[limits]\nevents = 1\n')
     return file
 
@@ -700,7 +763,11 @@ def test_a_group_is_one_of_this_host(tmp_path: Path) -> None:
         lambda: GraspSection(interfaces=()),
         lambda: ApiSection(socket_mode=0o777),
         lambda: ApiSection(socket_mode=-1),
-        lambda: ApiSection(tcp=("0.0.0.0", 80), token_file=Path("/x")),
+        lambda: ApiSection(tcp=("224.0.0.1", 80), token_file=Path("/x")),
+        lambda: ApiSection(operators=("a b",)),
+        lambda: ApiSection(rate=0),
+        lambda: TokenSection(Path("/x"), "root"),  # type: ignore[arg-type]
+        lambda: ClientSection((), "reader"),
         lambda: ApiSection(tcp=("127.0.0.1", 80)),
         lambda: PoolSeed("wan", 0),
         lambda: LimitsSection(events=0),

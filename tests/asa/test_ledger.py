@@ -29,6 +29,7 @@ from asa.records import (
     GivenState,
     Held,
     Kind,
+    Lent,
     Notice,
     Once,
     Pact,
@@ -74,6 +75,7 @@ ONE_OF_EACH: tuple[Record, ...] = (
     Verdict(T1, PEER, "r-2", VerdictState.ACCEPTED, NOW),
     Notice("r-1", PEER, "cancelled", NOW, None),
     RICH,
+    Lent("peer", "wan", NOW, 7),
 )
 NEXT: tuple[Change, ...] = (
     Change(ONE_OF_EACH[2], Given(T1, "wan", PEER, (BLOCK,), GivenState.CLOSED, NOW)),
@@ -84,6 +86,9 @@ NEXT: tuple[Change, ...] = (
     Change(ONE_OF_EACH[9], Cap("alice", "wan", 0, False)),
     Change(ONE_OF_EACH[10], Pact(T1, PEER, RICH, RICH, NOW)),
     Change(ONE_OF_EACH[12], Notice("r-1", PEER, "cancelled", NOW + 1, None)),
+    Change(ONE_OF_EACH[14], Lent("peer", "wan", NOW, 3)),
+    Change(None, Lent("peer", "wan", NOW + 5, -7)),
+    Change(ONE_OF_EACH[14], None),
     Change(RICH, replace(RICH, state=ReservationState.BOOKED, until=None)),
     Change(RICH, replace(RICH, state=ReservationState.LAPSED)),
     Change(RICH, replace(RICH, claims=(("lan", BOTH), ("eth1:out", OUT)), secret="t")),
@@ -108,6 +113,8 @@ def snapshot(ledger: Ledger) -> dict[str, Any]:
                   if free.steps(FLOOR, None, 2) != [(FLOOR, 0)]},
         "projects": {key: (project.reservations, [project.free.at(time) for time in TIMES])
                      for key, project in ledger.projects.items()},
+        "loans": {key: [loan.free.at(time) for time in TIMES] for key, loan in ledger.loans.items()
+                  if loan.changes},
         "flows": {flow: (list(diary._entries), diary._apart) for flow, diary in ledger.flows.items()},
         "secrets": {each: set(ids) for each, ids in ledger.secrets.items()},
         "waiting": dict(ledger.waiting),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -12,8 +13,12 @@ from asa.events import EventLog
 from asa.ledger import Ledger
 from asa.policy import FACT, Policy
 from asa.records import Fact
+from asa.seals import Seals
+from grasp import cbor
+from grasp.security import Revocations
 from objectives import NodeId
 from objectives.params import PARAMETERS, Params
+from tests.pki import Authority
 
 ME = NodeId("me", "0" * 16)
 
@@ -151,3 +156,130 @@ def test_a_remembered_value_that_is_out_of_bounds_now_is_the_default_again(world
     policy = world.begin()
     assert (policy.params.serial, policy.params["hold"], policy.params["guard"]) == (4, PARAMETERS["hold"].default, 9)
     assert len(world.told("params-refused")) == 1
+
+
+# In a domain.
+
+NAME = "EX1.Params"
+SETTERS = {"origin", "second"}
+
+
+class Member(World):
+    """The policy of a member, who takes it of SETTERS."""
+
+    def __init__(self, ca, name):
+        self.name = name
+        self.identity = ca.identity(name)
+        self.seals = Seals(self.identity, Revocations, time.time, time.monotonic)
+        super().__init__()
+
+    def begin(self):
+        super().begin()
+        self.policy = Policy(
+            self.books, self.events, self.changed, self.complaints.append, me=self.name, objective=NAME,
+            seals=self.seals, may_set=SETTERS.__contains__,
+        )  # fmt: skip
+        return self.policy
+
+    def told_others(self):
+        """As it comes out of a message."""
+        return cbor.decode(cbor.encode(self.policy.to_value()))
+
+    def sealed(self, **value):
+        return cbor.decode(cbor.encode(self.seals.wrap(NAME, {"serial": 9, "issuer": self.name, "values": {}} | value)))
+
+
+@pytest.fixture
+def domain():
+    ca = Authority()
+    return {name: Member(ca, name) for name in ("origin", "second", "rack", "far")} | {"ca": ca}
+
+
+def test_in_a_domain_a_policy_is_taken_from_whoever_passes_it_on_as_its_issuer_sealed_it(domain):
+    origin, rack, far = domain["origin"], domain["rack"], domain["far"]
+    origin.policy.set("origin", {"hold": 7})
+    assert rack.policy.received(origin.told_others())
+    assert far.policy.received(rack.told_others())
+    assert far.policy.params == origin.policy.params
+    assert (rack.complaints, far.complaints) == ([], [])
+    # Also after it was started anew, with nothing but its disk.
+    rack.begin()
+    assert rack.policy.known
+    assert rack.told_others() == origin.told_others()
+
+
+def test_in_a_domain_a_policy_not_sealed_by_an_issuer_who_may_set_it_changes_nothing(domain):
+    origin, rack, far = domain["origin"], domain["rack"], domain["far"]
+    origin.policy.set("origin", {"hold": 7})
+    assert far.policy.received(origin.told_others())
+    payload, seal = origin.told_others()
+    bare = {"serial": 9, "issuer": "origin", "values": {"hold": 5}}
+    for forged in (
+        bare,
+        rack.sealed(values={"hold": 5}),
+        rack.sealed(issuer="origin"),
+        domain["second"].sealed(issuer="origin"),
+        [payload.replace(cbor.encode("serial") + b"\x01", cbor.encode("serial") + b"\x09"), seal],
+        [cbor.encode(bare), seal],
+        [payload, rack.sealed()[1]],
+        Member(Authority(), "origin").sealed(values={"hold": 5}),
+    ):
+        assert not far.policy.received(forged)
+    assert far.policy.params["hold"] == 7
+    assert len(far.complaints) == 8
+    assert far.changes == 1
+    assert far.told("params-refused") == []
+    assert far.policy.received(domain["second"].sealed(values={"hold": 9}))
+
+
+def test_in_a_domain_a_policy_is_replayed_in_vain(domain):
+    origin, far = domain["origin"], domain["far"]
+    kept = []
+    for hold in 7, 8, 9:
+        origin.policy.set("origin", {"hold": hold})
+        kept.append(origin.told_others())
+        assert far.policy.received(kept[-1])
+    far.begin()
+    assert not any(far.policy.received(each) for each in kept)
+    assert far.policy.params["hold"] == 9
+
+
+def test_the_seal_of_a_renewed_certificate_replaces_the_kept_one_and_another_value_does_not(domain):
+    origin, rack = domain["origin"], domain["rack"]
+    origin.policy.set("origin", {"hold": 7})
+    rack.policy.received(origin.told_others())
+    first = rack.told_others()
+    origin.seals.renew(domain["ca"].identity("origin"))
+    renewed = origin.told_others()
+    assert renewed[1][1] != first[1][1]
+    assert not rack.policy.received(renewed)
+    assert rack.told_others() == renewed
+    rack.begin()
+    assert rack.told_others() == renewed
+    # The same serial with another value is not what is in force.
+    assert not rack.policy.received(origin.sealed(serial=1, values={"hold": 8}))
+    assert not rack.policy.received(origin.sealed(serial=1, values={}))
+    assert rack.told_others() == renewed
+    assert rack.policy.params["hold"] == 7
+
+
+def test_the_defaults_need_no_seal_and_are_no_complaint(domain):
+    rack, far = domain["rack"], domain["far"]
+    assert rack.told_others() == Params().to_value()
+    assert not rack.policy.known
+    assert not far.policy.received(rack.told_others())
+    assert far.complaints == []
+
+
+def test_a_policy_from_before_the_domain_is_obeyed_but_only_its_issuer_can_pass_it_on(domain):
+    for name in "origin", "rack":
+        member = domain[name]
+        value = {"serial": 4, "issuer": "origin", "values": {"hold": 33}}
+        member.disk.records[FACT,] = Fact(FACT, json.dumps(value))
+        member.begin()
+        assert member.policy.params["hold"] == 33
+    assert not domain["rack"].policy.known
+    assert domain["rack"].told_others() == Params().to_value()
+    assert domain["origin"].policy.known
+    assert domain["far"].policy.received(domain["origin"].told_others())
+    assert domain["far"].policy.params["hold"] == 33

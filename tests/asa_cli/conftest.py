@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.asa_cli.fake import Fake
 from tests.asa_cli.forked import Starter
+from tests.northbound.remote import Pki
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -45,6 +47,23 @@ Run = Callable[..., Outcome]
 @pytest.fixture
 def fake() -> Iterator[Fake]:
     agent = Fake()
+    yield agent
+    agent.close()
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return Pki(tmp_path_factory.mktemp("pki") / "files")
+
+
+@pytest.fixture
+def secured(pki: Pki) -> Iterator[Fake]:
+    """Over TCP with TLS; it wants to see certificates, and takes none for an answer too."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki.files.certificate, pki.files.key)
+    context.load_verify_locations(pki.trust)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    agent = Fake(context)
     yield agent
     agent.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import socketserver
+import ssl
 import tempfile
 import threading
 from collections.abc import Callable
@@ -130,15 +131,20 @@ class _UnixServer(_Server):
 
 
 class Fake:
-    def __init__(self, tcp: bool = False) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        """On a Unix socket; with ``tls`` over TCP at loopback."""
         # Not pytest's directory: a socket's path must be short (unix(7)).
         self._directory = tempfile.TemporaryDirectory(prefix="asa")
         self.socket = str(Path(self._directory.name) / "s")
         self.answers: dict[tuple[str, str], Answer | Callable[[Asked], Answer]] = {}
         self.asked: list[Asked] = []
-        self._server = _Server(("127.0.0.1", 0), _Handler) if tcp else _UnixServer(self.socket, _Handler)  # type: ignore[arg-type]
+        self._server = _Server(("127.0.0.1", 0), _Handler) if tls else _UnixServer(self.socket, _Handler)  # type: ignore[arg-type]
         self._server.fake = self
-        self.port = 0 if not tcp else self._server.server_address[1]
+        self.port = 0
+        if tls is not None:
+            self.port = self._server.server_address[1]
+            # The handshake is each connection's own thread's.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 

@@ -100,7 +100,8 @@ def test_options_are_completed(shell: Shell) -> None:
     assert shell.complete("reserve", "--kind", "") == sorted(KINDS)
     assert shell.complete("list", "--kind", "s") == ["steering"]
     assert shell.complete("cancel", "--") == [
-        "--all", "--help", "--json", "--owner", "--secret-file", "--socket", "--tcp", "--timeout", "--token-file",
+        "--all", "--cacert", "--cert", "--cert-key", "--help", "--json", "--node", "--owner", "--secret-file",
+        "--socket", "--tcp", "--timeout", "--token-file",
     ]  # fmt: skip
     assert shell.complete("pool", "list", "--j") == ["--json"]
 

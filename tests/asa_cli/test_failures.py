@@ -31,6 +31,8 @@ from tests.asa_cli import views
 from tests.asa_cli.conftest import PATIENCE, Run, command, environment
 from tests.asa_cli.fake import Asked, Fake, Hangup, as_json
 from tests.asa_cli.views import GBIT, NOON
+from tests.northbound.remote import Pki
+from tests.pki import Authority, pem
 
 RESERVATIONS = "/v1/reservations"
 R1 = f"{RESERVATIONS}/r1"
@@ -295,7 +297,12 @@ USAGE = [
      "argument --timeout: '5000' is no duration; the unit is missing; did you mean 5000ms or 5000s?"),
     (["list", "--tcp", "127.0.0.1"],
      "argument --tcp: '127.0.0.1' is not HOST:PORT; write 127.0.0.1:7180 or [::1]:7180"),
-    (["list", "--tcp", "[::1]:7180"], "--tcp needs --token-file"),
+    (["list", "--tcp", "[::1]:7180"], "--tcp needs --token-file, or --cert and --cert-key"),
+    (["list", "--tcp", "[::1]:7180", "--cert", "x"], "--cert and --cert-key go together"),
+    (["list", "--cacert", "x"], "--cacert is for --tcp"),
+    (["list", "--node", "x"], "--node is for --tcp"),
+    (["list", "--tcp", "[::1]:7180", "--cert", "/nowhere", "--cert-key", "/nothing"],
+     "TLS with /nowhere, /nothing: No such file or directory"),
     (["list", "--tcp", "[::1]:7180", "--token-file", "/nowhere"], "--token-file /nowhere: No such file or directory"),
     (["list", "--tcp", "[::1]:7180", "--token-file", "/dev/null"], "--token-file /dev/null: no token in it"),
     (["list", "--token-file", "x"], "--token-file is for --tcp"),
@@ -329,18 +336,58 @@ def test_an_option_before_the_command_is_not_undone_by_the_command() -> None:
     assert (before.socket, before.timeout) == ("/a", 2.0)
 
 
-def test_over_tcp_with_a_token(asa: Run, tmp_path: Path) -> None:
+def test_over_tcp_with_a_token(asa: Run, secured: Fake, pki: Pki, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("0123456789abcdef\n")
-    fake = Fake(tcp=True)
-    try:
-        fake.answers["GET", "/v1/pools"] = []
-        done = asa("pool", "list", "--tcp", f"127.0.0.1:{fake.port}", "--token-file", str(token))
-        assert (done.status, done.stdout) == (0, "no pools\n")
-        assert fake.asked == [Asked("GET", "/v1/pools")]
-        assert fake.asked[0].token == "Bearer 0123456789abcdef"
-    finally:
-        fake.close()
+    secured.answers["GET", "/v1/pools"] = []
+    where = ["--tcp", f"127.0.0.1:{secured.port}", "--cacert", str(pki.trust), "--token-file", str(token)]
+    done = asa("pool", "list", *where)
+    assert (done.status, done.stdout) == (0, "no pools\n")
+    assert secured.asked == [Asked("GET", "/v1/pools")]
+    assert secured.asked[0].token == "Bearer 0123456789abcdef"
+
+
+def test_over_tcp_with_a_certificate(asa: Run, secured: Fake, pki: Pki) -> None:
+    secured.answers["GET", "/v1/pools"] = []
+    certificate, key = pki.pair(pki.ca.issue("rack-1", ()))
+    where = ["--tcp", f"127.0.0.1:{secured.port}", "--cacert", str(pki.trust)]
+    done = asa("pool", "list", *where, "--cert", str(certificate), "--cert-key", str(key))
+    assert (done.status, done.stdout) == (0, "no pools\n")
+    assert secured.asked[0].token is None
+    foreign, its_key = pki.pair(Authority("elsewhere.example").issue("rack-1", ()))
+    done = asa("pool", "list", *where, "--cert", str(foreign), "--cert-key", str(its_key))
+    assert (done.status, done.stdout) == (3, "")
+    assert "no TLS with the agent" in done.stderr
+
+
+def test_over_tcp_an_agent_has_to_be_believed_before_a_token_is_shown(
+    asa: Run, secured: Fake, pki: Pki, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef\n")
+    secured.answers["GET", "/v1/pools"] = []
+    other = tmp_path / "other.pem"
+    other.write_bytes(pem(Authority("elsewhere.example").certificate))
+    where = ["--tcp", f"127.0.0.1:{secured.port}", "--token-file", str(token)]
+    for more, said in (
+        ([], "--cacert"),
+        (["--cacert", str(other)], "--cacert"),
+        (["--cacert", str(pki.trust), "--node", "rack-7"], "server, not rack-7"),
+    ):
+        done = asa("pool", "list", *where, *more)
+        assert (done.status, done.stdout) == (3, "")
+        assert said in done.stderr
+    assert secured.asked == []
+    done = asa("pool", "list", *where, "--cacert", str(pki.trust), "--node", "server")
+    assert (done.status, done.stdout) == (0, "no pools\n")
+
+
+def test_a_role_that_is_too_low_is_told_as_the_agent_tells_it(asa: Run, fake: Fake) -> None:
+    fake.answers["POST", "/v1/agent/restart"] = Forbidden(
+        "this takes the role operator", hint="ask an operator", details={"role": "consumer", "needed": "operator"}
+    )
+    done = asa("restart", "--json")
+    assert (done.status, done.json["error"]["code"], done.json["error"]["hint"]) == (1, "forbidden", "ask an operator")
 
 
 def test_no_agent_has_a_status_of_its_own(asa: Run, tmp_path: Path) -> None:

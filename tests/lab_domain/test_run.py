@@ -23,6 +23,7 @@ from asa.northbound.client import Client
 from lab import unavailable_reason
 from lab.hosts import NETNS
 from lab.traffic import missing
+from tests.lab_domain.captured import announcements, streams
 from tests.test_lab import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,7 @@ r3,lan,8Gbit,1h,4h,,,most of another pool
 r1,lan,3Gbit,3h,4h,,,more than is left of it
 """
 ADMITTED, REFUSED = 5, 2
+LINKS = (("origin", "r1"), ("origin", "r2"), ("origin", "relay"), ("relay", "r3"))
 VOLLEY = 6
 
 
@@ -98,7 +100,8 @@ def running(tmp_path: Path, out: int = subprocess.PIPE, **environment: str) -> I
 def test_a_day_is_played_one_agent_killed_in_a_transfer_and_everything_held(tmp_path, ground):
     if ground == "namespaces" and (reason := unavailable_reason()):
         pytest.skip(reason)
-    with running(tmp_path, LAB=ground, JSON="1") as lab:
+    capture = tmp_path / "links.pcap"
+    with running(tmp_path, LAB=ground, JSON="1", CAPTURE=str(capture)) as lab:
         out, err = lab.process.communicate(timeout=110)
         assert lab.process.returncode == 0, out + err
         assert lab.leaves() == []
@@ -137,6 +140,13 @@ def test_a_day_is_played_one_agent_killed_in_a_transfer_and_everything_held(tmp_
         assert contest == {}
     assert where["relays"] == (["relay"] if ground == "namespaces" else [])
     assert ("namespaces" in where["ground"]) == (ground == "namespaces")
+    assert where["substrate"] == ("domain" if ground == "namespaces" else "plain")
+    if ground == "namespaces":
+        assert len(announcements(capture)) == 2 * len(LINKS)
+        found = streams(capture)
+        # A neighbour link each, and sessions between agents.
+        assert found["with data"] == found["tls"] > len(LINKS)
+        assert found | {"with data": 0, "tls": 0} == dict.fromkeys(found, 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

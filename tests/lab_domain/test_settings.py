@@ -25,7 +25,7 @@ def test_without_variables_an_origin_and_three_delegators_one_behind_a_relay():
 
 
 def test_an_empty_variable_is_not_set():
-    names = ("NODES", "TOPOLOGY", "RESERVATIONS", "SPEED", "SEED", "JSON", "ONCE", "LAB")
+    names = ("NODES", "TOPOLOGY", "RESERVATIONS", "SPEED", "SEED", "JSON", "ONCE", "LAB", "CAPTURE")
     assert settings(dict.fromkeys(names, "")) == settings({}) == settings(dict.fromkeys(names, "  "))
 
 
@@ -35,13 +35,14 @@ def test_every_variable_is_heard(tmp_path):
     chosen = settings(
         {
             "NODES": "6", "TOPOLOGY": "ring", "RESERVATIONS": str(rows), "SPEED": "2.5", "SEED": "40Gbit", "JSON": "1",
-            "ONCE": "0", "LAB": "loopback", "HOME": "/root",
+            "ONCE": "0", "LAB": "loopback", "CAPTURE": str(tmp_path / "x.pcap"), "HOME": "/root",
         }
     )  # fmt: skip
     assert chosen.topology.name == "ring"
     assert len(chosen.topology.agents) == 6
     assert (chosen.reservations, chosen.speed, chosen.seed) == (rows, 2.5, 40_000_000_000)
     assert (chosen.json, chosen.once, chosen.where) == (True, False, "loopback")
+    assert chosen.capture == tmp_path / "x.pcap"
 
 
 @pytest.mark.parametrize("file", sorted(TOPOLOGIES.iterdir()), ids=lambda each: each.name)
@@ -54,6 +55,8 @@ def test_a_topology_may_be_one_of_the_example_files(file):
 @pytest.mark.parametrize(
     ("name", "environment"),
     [
+        ("CAPTURE", {"CAPTURE": "x.txt"}),
+        ("CAPTURE", {"CAPTURE": "/no/such/directory/x.pcap"}),
         ("NODES", {"NODES": "1"}),
         ("NODES", {"NODES": "41"}),
         ("NODES", {"NODES": "-3"}),

@@ -11,12 +11,15 @@ import pytest
 
 from asa.northbound.openapi import document
 from asa.northbound.resources import ROUTES
-from asa.northbound.server import Server, _Http
+from asa.northbound.server import Server
+from asa.northbound.serving import HttpServer
 
 from .double import Double
 from .raw import Answer, Raw
+from .remote import Pki
 
-TOKEN = "a-token-of-some-length"
+UNBOUND = 10**9
+"""Requests a second, where something else is tested."""
 
 
 class Described:
@@ -66,7 +69,7 @@ def described() -> Described:
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers look often whether they are to stop: most of the time of these tests would go there."""
-    monkeypatch.setattr(_Http, "expiration_interval", 0.01)
+    monkeypatch.setattr(HttpServer, "expiration_interval", 0.01)
 
 
 @pytest.fixture
@@ -79,9 +82,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "api"
 
 
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """Not changed by any test."""
+    return Pki(tmp_path_factory.mktemp("pki") / "files")
+
+
 @pytest.fixture
-def server(double: Double, path: Path) -> Iterator[Server]:
-    server = Server(double, path, tcp=("127.0.0.1", 0), token=TOKEN, workers=8)
+def server(double: Double, path: Path, pki: Pki) -> Iterator[Server]:
+    server = Server(double, path, remote=pki.remote(), workers=8, rate=UNBOUND)
     server.start()
     yield server
     server.stop(1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,13 @@ class Answer:
 
 
 class Raw:
-    """One connection, to a Unix socket or a TCP port."""
+    """One connection, to a Unix socket or, with TLS, a TCP port."""
 
-    def __init__(self, where: Path | int) -> None:
+    def __init__(self, where: Path | int, tls: ssl.SSLContext | None = None) -> None:
         if isinstance(where, int):
             self.sock = socket.create_connection(("127.0.0.1", where), PATIENCE_S)
+            if tls is not None:
+                self.sock = tls.wrap_socket(self.sock, server_hostname="127.0.0.1")
         else:
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.settimeout(PATIENCE_S)

@@ -22,12 +22,11 @@ from asa.northbound import bodies, openapi
 from asa.northbound.bodies import Reserve
 from asa.northbound.resources import ROUTES
 from asa.northbound.routes import Route
-from asa.northbound.server import Server
 from asa.service import Service
 from asa.traffic import UnknownClass
 from asa.views import ReservationRequest
 
-from .conftest import TOKEN, Api, Described
+from .conftest import Api, Described
 from .double import ADMIN, NOW, Double
 from .raw import Raw
 
@@ -476,26 +475,6 @@ def test_a_body_says_what_it_is(api: Api) -> None:
     assert api("POST", "/v1/reservations", WISH, Content_Type="").code == "unsupported-media-type"
     assert api("POST", "/v1/reservations", WISH, Content_Type="Application/JSON; charset=UTF-8").status == 201
     assert api("POST", "/v1/reservations", None, Content_Length="").code == "length-required"
-
-
-def test_tcp_needs_the_token(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    assert server.port is not None
-    with Raw(server.port) as raw:
-        for wrong in (
-            "",
-            "Bearer",
-            "Bearer x",
-            f"Basic {TOKEN}",
-            f"Bearer {TOKEN}x",
-            f"Bearer {TOKEN[:-1]}",
-            "Bearer é",
-        ):
-            answer = raw.ask("GET", "/v1/health", headers={"Authorization": wrong})
-            assert (answer.status, answer.code) == (401, "unauthorized"), wrong
-            assert answer.headers["www-authenticate"].startswith("Bearer")
-        assert raw.ask("GET", "/nowhere").status == 401
-        assert raw.ask("GET", "/v1/health", headers={"Authorization": f"Bearer {TOKEN}"}).status == 200
-    assert TOKEN not in caplog.text
 
 
 def test_what_the_manual_shows_can_be_asked(api: Api) -> None:

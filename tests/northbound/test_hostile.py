@@ -14,9 +14,9 @@ from asa.northbound import application, connection, limits
 from asa.northbound.server import Server
 from asa.views import ReservationRequest
 
-from .conftest import TOKEN
 from .double import Double
 from .raw import PATIENCE_S, Raw
+from .remote import TOKEN, Pki
 
 GET = b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -262,9 +262,9 @@ def test_whatever_may_ask_the_other_end_takes_a_place(
         server.stop(1.0)
 
 
-def test_a_small_answer_over_tcp_does_not_wait_for_an_acknowledgement(server: Server) -> None:
+def test_a_small_answer_over_tcp_does_not_wait_for_an_acknowledgement(server: Server, pki: Pki) -> None:
     assert server.port is not None
-    with Raw(server.port) as raw:
+    with Raw(server.port, pki.context()) as raw:
         took = []
         for _ in range(50):
             began = time.perf_counter()

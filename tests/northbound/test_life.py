@@ -11,18 +11,25 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from asa.errors import BadConfig, BadRequest, Busy, Conflict, Forbidden, KeyReused, Short, UnknownPool, Unreachable
 from asa.northbound import limits
-from asa.northbound.client import Client
+from asa.northbound.access import Local, Token
+from asa.northbound.client import Client, Tls
+from asa.northbound.connection import Connection
 from asa.northbound.refusals import MethodNotAllowed
-from asa.northbound.server import Server
+from asa.northbound.roles import OPERATOR
+from asa.northbound.server import Remote, Server
+from asa.northbound.serving import HttpServer
+from asa.northbound.tls import Files
 
-from .conftest import TOKEN
+from .conftest import UNBOUND
 from .double import Double
 from .raw import PATIENCE_S, Raw
+from .remote import TOKEN, Pki
 
 WISH = {"pool": "wan", "rate": 5}
 
@@ -53,21 +60,25 @@ def test_a_file_that_is_no_socket_is_left_alone(double: Double, path: Path) -> N
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"tcp": ("0.0.0.0", 0), "token": TOKEN}, "loopback"),
-        ({"tcp": ("::", 0), "token": TOKEN}, "loopback"),
-        ({"tcp": ("192.0.2.1", 0), "token": TOKEN}, "loopback"),
-        ({"tcp": ("example.com", 0), "token": TOKEN}, "not an IP address"),
-        ({"tcp": ("127.0.0.1", 0)}, "needs a token"),
-        ({"token": "short"}, "at least"),
+        ({"remote": {"address": ("192.0.2.1", 0)}}, "cannot listen"),
+        ({"remote": {"address": ("example.com", 0)}}, "not an IP address"),
+        ({"remote": {"tokens": ()}}, "nobody may ask"),
+        ({"remote": {"files": Files(Path("/nowhere"), Path("/nowhere"))}}, "No such file"),
+        ({"remote": {"files": Files(Path("/dev/null"), Path("/dev/null"))}}, "TLS"),
+        ({"local": Local(operators=("no-such-user",))}, "no user no-such-user"),
+        ({"local": Local(readers=("@no-such-group",))}, "no group no-such-group"),
         ({"workers": 1}, "2 to 64"),
         ({"group": "no-such-group"}, "cannot listen"),
     ],
 )
 def test_what_cannot_be_is_refused_at_the_start(
-    double: Double, path: Path, options: dict[str, object], said: str
+    double: Double, path: Path, pki: Pki, options: dict[str, Any], said: str
 ) -> None:
+    if "remote" in options:
+        right = {"address": ("127.0.0.1", 0), "files": pki.files, "tokens": (Token(TOKEN, OPERATOR, "one"),)}
+        options = {"remote": Remote(**right | options["remote"])}
     with pytest.raises(BadConfig, match=said):
-        Server(double, path, **options).start()  # type: ignore[arg-type]  # wrong on purpose
+        Server(double, path, **options).start()
     assert not path.exists()
 
 
@@ -103,18 +114,26 @@ def test_what_was_asked_is_answered_while_stopping(double: Double, path: Path) -
         assert not stopping.is_alive()
 
 
-def test_a_stop_waits_no_longer_than_its_grace(double: Double, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stop_waits_no_longer_than_its_grace(
+    double: Double, path: Path, pki: Pki, caplog: pytest.LogCaptureFixture
+) -> None:
     double.hold = threading.Event()
-    server = Server(double, path, tcp=("127.0.0.1", 0), token=TOKEN)
+    server = Server(double, path, remote=pki.remote())
     server.start()
     assert server.port is not None
     try:
-        with Raw(path) as asking, Raw(path) as silent, Raw(server.port) as half:
+        with (
+            Raw(path) as asking,
+            Raw(path) as silent,
+            Raw(server.port, pki.context()) as half,
+            Raw(server.port) as mute,
+        ):
             asking.send(
                 b"POST /v1/reservations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                 b'Content-Length: 23\r\n\r\n{"pool":"wan","rate":5}'
             )
             half.send(b"GET /v1/hea")
+            mute.send(b"\x16\x03")
             assert double.held.acquire(timeout=PATIENCE_S)
             began = time.monotonic()
             server.stop(0.5)
@@ -144,8 +163,49 @@ def test_what_has_arrived_before_a_stop_is_answered(double: Double, path: Path) 
             each.close()
 
 
-def test_a_successor_goes_on_with_the_same_sockets_and_nobody_is_refused(double: Double, path: Path) -> None:
-    server = Server(double, path, tcp=("127.0.0.1", 0), token=TOKEN)
+def test_what_arrives_while_its_worker_gives_the_connection_back_is_answered(
+    double: Double, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    giving, go = threading.Event(), threading.Event()
+    give = HttpServer.put_conn
+
+    def held_up(server: HttpServer, conn: Connection) -> None:
+        giving.set()
+        assert go.wait(PATIENCE_S)
+        give(server, conn)
+
+    monkeypatch.setattr(HttpServer, "put_conn", held_up)
+    server = Server(double, path)
+    server.start()
+    with Raw(path) as raw:
+        assert raw.ask("GET", "/v1/health").status == 200
+        assert giving.wait(PATIENCE_S)
+        stopping = threading.Thread(target=server.stop, args=(PATIENCE_S,))
+        stopping.start()
+        until = time.monotonic() + PATIENCE_S
+        while server._servers[0].ready:
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        raw.send(b"GET /v1/pools HTTP/1.1\r\nHost: x\r\n\r\n")
+        go.set()
+        assert raw.read().status == 200
+        assert raw.closed()
+        stopping.join(PATIENCE_S)
+
+
+def test_who_asks_too_late_on_the_unix_socket_is_told_so(double: Double, path: Path) -> None:
+    server = Server(double, path)
+    server.start()
+    with Raw(path) as raw:
+        assert raw.ask("GET", "/v1/health").status == 200
+        server.stop(PATIENCE_S)
+        with pytest.raises(BrokenPipeError):
+            raw.sock.sendall(b"GET /v1/pools HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+def test_a_successor_goes_on_with_the_same_sockets_and_nobody_is_refused(double: Double, path: Path, pki: Pki) -> None:
+    server = Server(double, path, remote=pki.remote(), rate=UNBOUND)
+    context = pki.context()
     server.start()
     port = server.port
     assert port is not None
@@ -163,7 +223,7 @@ def test_a_successor_goes_on_with_the_same_sockets_and_nobody_is_refused(double:
                 failures.append(error)
 
     threads = [threading.Thread(target=keep_asking, args=(lambda: Raw(path),)) for _ in range(3)]
-    threads += [threading.Thread(target=keep_asking, args=(lambda: Raw(port),)) for _ in range(3)]
+    threads += [threading.Thread(target=keep_asking, args=(lambda: Raw(port, context),)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for _ in range(4):
@@ -171,7 +231,7 @@ def test_a_successor_goes_on_with_the_same_sockets_and_nobody_is_refused(double:
             assert asked.acquire(timeout=PATIENCE_S)
         inherited = server.fds()
         server.stop(PATIENCE_S)
-        server = Server(double, path, tcp=("127.0.0.1", 0), token=TOKEN, inherited=inherited)
+        server = Server(double, path, remote=pki.remote(port), rate=UNBOUND, inherited=inherited)
         server.start()
         assert server.port == port
     over.set()
@@ -276,9 +336,10 @@ def test_streams_end_when_the_server_stops(double: Double, path: Path) -> None:
     assert list(events) == []
 
 
-def test_the_client_raises_the_agent_s_own_errors(server: Server, path: Path) -> None:
+def test_the_client_raises_the_agent_s_own_errors(server: Server, path: Path, pki: Pki) -> None:
+    believed = Tls(str(pki.trust))
     for address, token in ((str(path), None), (f"unix:{path}", None), (f"127.0.0.1:{server.port}", TOKEN)):
-        with Client(address, token) as client:
+        with Client(address, token, tls=believed) as client:
             made = client.request("POST", "/v1/reservations", WISH, headers={"Idempotency-Key": f"k{address}"})
             assert client.request("DELETE", f"/v1/reservations/{made['id']}")["state"] == "cancelled"
             assert client.request("GET", "/v1/transfers", query={"in_doubt": True, "x": None})[0]["txn"] == "t1"

@@ -9,7 +9,7 @@ import pytest
 
 from grasp import Dull, ErrorCode, LocalError, Objective
 from grasp.discovery import Ignore, Source
-from grasp.dull import DULL_LIMITS, DullRules, Question
+from grasp.onlink import DULL_LIMITS, DullRules, Question
 from grasp.wire import IPv6Locator, Message, Response, decode_message
 from tests.wire.by_hand import pack
 

@@ -20,6 +20,7 @@ from asa.records import (
     GivenState,
     Held,
     Kind,
+    Lent,
     Notice,
     Once,
     Pact,
@@ -66,11 +67,12 @@ def some(count: int = 8) -> list[Record]:
     records += [Held("wan", Block(index * 10**9, (index + 1) * 10**9, 0, None)) for index in range(count)]
     states = list(GivenState)
     records += [
-        Given(bytes([index]) * 16, "wan", PEER, (BLOCK, FOREVER), states[index % 5], NOW + index)
+        Given(bytes([index]) * 16, "wan", PEER, (BLOCK, FOREVER), states[index % 5], NOW + index, index % 3 == 0)
         for index in range(count)
     ]
     records += [Taken(bytes([index]) * 16, "wan", PEER, (BLOCK,), TakenState.ACCEPTED, NOW) for index in range(count)]
     records += [Promise(bytes([index]) * 16, "wan", PEER, 5, Window(NOW, None), NOW + 9) for index in range(count)]
+    records += [Lent("hv", "wan", NOW + index, (-1) ** index * 10**6) for index in range(count)]
     records += [reservation(index) for index in range(count)]
     records += [FULL]
     records += [Once(f"key-{index}", "ab" * 32, f"r-{index}", NOW) for index in range(count)]
@@ -127,9 +129,10 @@ plain = st.builds(
 any_record = st.one_of(
     seeds(),
     st.builds(Held, texts, blocks()),
-    st.builds(Given, txns, texts, nodes, many, states(GivenState), integers),
+    st.builds(Given, txns, texts, nodes, many, states(GivenState), integers, st.booleans()),
     st.builds(Taken, txns, texts, nodes, many, states(TakenState), integers),
     st.builds(Promise, txns, texts, nodes, rates, windows(), integers),
+    st.builds(Lent, texts, texts, integers, integers),
     reservations,
     plain,
     st.builds(Once, texts, texts, texts, integers),

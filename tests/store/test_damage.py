@@ -167,8 +167,8 @@ def test_a_row_changed_by_another_is_damage_with_its_table_and_key(state):
 
 def test_a_row_that_is_sealed_and_makes_no_record_is_damage(state):
     connection = sqlite3.connect(state / "asa.db")
-    row = (b"\x09" * 16, "wan", "hv#0011223344556677", "[[5,4,0,null]]", "escrow", 1)
-    connection.execute("INSERT INTO given VALUES (?,?,?,?,?,?,?)", (*row, seal("given", row)))
+    row = (b"\x09" * 16, "wan", "hv#0011223344556677", "[[5,4,0,null]]", "escrow", 1, 0)
+    connection.execute("INSERT INTO given VALUES (?,?,?,?,?,?,?,?)", (*row[:-1], seal("given", row), row[-1]))
     connection.commit()
     connection.close()
     store = Store.open(state, now=NOW)

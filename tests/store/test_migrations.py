@@ -127,7 +127,7 @@ def test_a_copy_is_an_older_version_that_an_operator_can_go_back_to(state):
 def test_the_last_two_copies_are_kept(state):
     many = Schema((*SCHEMA.migrations, *[(f"CREATE TABLE t{number} (x)",) for number in range(10)]), TABLES)
     Store.open(state, now=NOW, schema=many).close()
-    assert sorted(each.name for each in state.glob("asa.db.before*")) == ["asa.db.before-11", "asa.db.before-12"]
+    assert sorted(each.name for each in state.glob("asa.db.before*")) == ["asa.db.before-12", "asa.db.before-13"]
 
 
 @pytest.mark.parametrize(
@@ -247,8 +247,8 @@ def test_a_database_of_version_1_keeps_everything(v1):
     for _ in range(2):
         with Store.open(v1, now=NOW) as store:
             assert store.load() == RECORDS_V1
-    assert version(v1 / "asa.db") == 2
-    assert version(v1 / "asa.db.before-2") == 1
+    assert version(v1 / "asa.db") == CURRENT
+    assert [version(v1 / f"asa.db.before-{each}") for each in (2, 3)] == [1, 2]
 
 
 def test_what_came_from_version_1_is_changed_removed_and_added_to_like_any_other(v1):
@@ -263,10 +263,10 @@ def test_what_came_from_version_1_is_changed_removed_and_added_to_like_any_other
         assert store.load() == [*kept, Cap("a", "wan", 50, True)]
 
 
-def test_the_agent_of_version_1_refuses_a_database_of_version_2_and_leaves_it_alone(v1):
+def test_the_agent_of_version_1_refuses_a_newer_database_and_leaves_it_alone(v1):
     Store.open(v1, now=NOW).close()
     before = (v1 / "asa.db").read_bytes()
-    with pytest.raises(StoreFailed, match="version 2; this agent knows versions up to 1") as raised:
+    with pytest.raises(StoreFailed, match=f"version {CURRENT}; this agent knows versions up to 1") as raised:
         Store.open(v1, now=NOW, schema=V1)
     assert raised.value.details["cause"] == Cause.NEWER
     assert (v1 / "asa.db").read_bytes() == before
@@ -278,7 +278,7 @@ def many_v1(count):
     ]
 
 
-def test_a_damaged_database_of_version_1_is_salvaged_into_version_2(tmp_path):
+def test_a_damaged_database_of_version_1_is_salvaged_into_the_current_version(tmp_path):
     make_v1(tmp_path / "asa.db", many_v1(500))
     content = bytearray((tmp_path / "asa.db").read_bytes())
     page = content.index(b"r-00000250") // 4096

@@ -1,0 +1,71 @@
+"""How often and how many: requests of a principal in a second, connections of one at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+
+from asa.northbound.limits import MAX_COUNTED
+
+
+class Buckets:
+    """``rate`` a second for each name, and one second's worth at once. For any thread."""
+
+    def __init__(self, rate: float, most: int = MAX_COUNTED) -> None:
+        """Of more than ``most`` names, those that were silent longest are forgotten, and begin anew."""
+        self._rate = rate
+        self._most = most
+        self._lock = threading.Lock()
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """What is left of each, and when (s) that was."""
+
+    def take(self, name: str, now: float) -> float:
+        """0 if it may, which counts; otherwise in how many seconds it may."""
+        with self._lock:
+            left = self._now(name, now)
+            wait = max(0.0, (1 - left) / self._rate)
+            self._left[name] = (left if wait else left - 1, now)
+            self._left.move_to_end(name)
+            if len(self._left) > self._most:
+                self._left.popitem(last=False)
+            return wait
+
+    def empty(self, name: str, now: float) -> float:
+        """In how many seconds it may; 0: now. Counts nothing."""
+        with self._lock:
+            return max(0.0, (1 - self._now(name, now)) / self._rate)
+
+    def _now(self, name: str, now: float) -> float:
+        full = max(1.0, self._rate)
+        left, at = self._left.get(name, (full, now))
+        return min(full, left + max(0.0, now - at) * self._rate)
+
+
+class Doors:
+    """At most ``most`` connections of each name at a time, and ``in_all`` of all. For any thread."""
+
+    def __init__(self, most: int, in_all: int) -> None:
+        self._most = most
+        self._in_all = in_all
+        self._lock = threading.Lock()
+        self._open: Counter[str] = Counter()
+        self._all = 0
+
+    def enter(self, name: str) -> bool:
+        """Whether there is room for one more, which is taken."""
+        with self._lock:
+            if self._open[name] >= self._most or self._all >= self._in_all:
+                if not self._open[name]:
+                    del self._open[name]
+                return False
+            self._open[name] += 1
+            self._all += 1
+            return True
+
+    def leave(self, name: str) -> None:
+        """Give the room back."""
+        with self._lock:
+            self._all -= 1
+            self._open[name] -= 1
+            if not self._open[name]:
+                del self._open[name]

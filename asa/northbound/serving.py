@@ -1,0 +1,229 @@
+"""cheroot's server on a socket that listens already: its threads, and the connections between requests."""
+# cheroot's stubs name everything and give it no types.
+# mypy: allow-untyped-calls, allow-any-generics
+
+from __future__ import annotations
+
+import itertools
+import logging
+import queue
+import selectors
+import socket
+import ssl
+import threading
+import time
+from typing import Any, Final
+
+from cheroot import wsgi
+from cheroot.connections import ConnectionManager
+from cheroot.workers.threadpool import ThreadPool, WorkerThread
+
+from asa.northbound.access import UnixGate, address_counted
+from asa.northbound.application import CONNECTION
+from asa.northbound.connection import Connection
+from asa.northbound.handshakes import Handshakes
+from asa.northbound.limits import (
+    FIRST_S,
+    HANDSHAKE_S,
+    IDLE_S,
+    MAX_ACCEPTED,
+    MAX_BODY,
+    MAX_HEAD,
+    MAX_IDLE,
+    MAX_OPEN,
+    MAX_OPEN_IN_ALL,
+)
+from asa.northbound.rates import Doors
+from asa.northbound.roles import OPERATOR
+from asa.northbound.tls import Contexts, shown_by
+
+TICK_S: Final = 0.25
+"""How often a server looks for connections idle too long, and whether it is to stop."""
+
+
+class _Gateway(wsgi.Gateway_10):
+    """The environment of a request, with its connection: WSGI has no other way to tell that a client is gone."""
+
+    def get_environ(self) -> dict[str, Any]:  # type: ignore[override]  # the stubs know only the abstract one
+        found: dict[str, Any] = super().get_environ()
+        found[CONNECTION] = self.req.conn
+        return found
+
+
+class _Connections(ConnectionManager):
+    def _from_server_socket(self, server_socket: Any) -> Connection | None:
+        found: Connection | None = self.server.welcome(super()._from_server_socket)  # type: ignore[misc]  # not in the stubs
+        return found
+
+    def keep(self, conn: Connection, idle_s: float) -> None:
+        """Wait ``idle_s`` for a first request, without a thread."""
+        conn.last_used = time.time() - IDLE_S + idle_s
+        self._selector.register(conn.socket.fileno(), selectors.EVENT_READ, data=conn)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """Close the idle ones; what has arrived on them already is still answered."""
+        self.server.finish_handshakes()
+        for number, connection in list(self._selector.connections):  # type: ignore[attr-defined]  # not in the stubs
+            # Who has never asked has come to: like one that was accepted now, it is waited for.
+            if connection is not self.server and (not connection.asked or connection.last()):
+                self._selector.unregister(number)  # type: ignore[attr-defined]
+                self.server.process_conn(connection)
+        super().close()
+
+
+class _Workers(ThreadPool):
+    def __init__(self, server: HttpServer, threads: int) -> None:
+        # At the bound of the queue one more waits for a second, and is answered 503 then.
+        super().__init__(server, threads, threads, MAX_ACCEPTED, 1)
+        self._numbers = itertools.count(1)
+
+    def _spawn_worker(self) -> WorkerThread:
+        # A service that hangs shall not keep the program from ending.
+        worker = WorkerThread(self.server)
+        worker.daemon = True
+        worker.name = f"{self.server.name}-{next(self._numbers)}"
+        worker.start()
+        return worker
+
+    @property
+    def threads(self) -> list[WorkerThread]:
+        return list(self._threads)  # type: ignore[attr-defined]  # not in the stubs
+
+
+class HttpServer(wsgi.Server):
+    """With ``unix`` on a Unix socket, with ``contexts`` over TLS."""
+
+    ConnectionClass = Connection
+    max_request_header_size = MAX_HEAD
+    max_request_body_size = MAX_BODY
+    keep_alive_conn_limit = MAX_IDLE
+    expiration_interval = TICK_S
+    software = "asa"
+
+    def __init__(
+        self,
+        name: str,
+        sock: socket.socket,
+        app: Any,
+        threads: int,
+        log: logging.Logger,
+        *,
+        unix: UnixGate | None = None,
+        contexts: Contexts | None = None,
+    ) -> None:
+        super().__init__(sock.getsockname(), app, server_name="asa", timeout=IDLE_S)  # type: ignore[arg-type]  # float
+        self.name = name
+        self.gateway = _Gateway
+        self.requests = _Workers(self, threads)
+        self.doors = Doors(MAX_OPEN, MAX_OPEN_IN_ALL)
+        self._unix = unix
+        self._handshakes: Handshakes | None = None
+        if contexts is not None:
+            self._handshakes = Handshakes(f"{name}-tls", contexts, self._arrived, self.doors.leave, log)
+        self._listening = sock
+        self._log = log
+        self._changed = threading.Condition()
+        self._ending = False
+        self._returning = 0
+        """Workers that are giving a connection back to the thread that selects."""
+
+    def prepare(self) -> None:
+        self.socket = self._listening
+        self.socket.setblocking(False)
+        self._connections = _Connections(self)
+        self.requests.start()
+        if self._handshakes is not None:
+            self._handshakes.start()
+        self.ready = True
+
+    def serve(self) -> None:
+        while self.ready:
+            try:
+                self._connections.run(self.expiration_interval)
+            except Exception:
+                # Out of descriptors or memory: the connection stays in the backlog, and would be tried again at once.
+                self._log.exception("cannot accept a connection")
+                time.sleep(TICK_S)
+
+    def welcome(self, accept: Any) -> Connection | None:
+        """A connection that is to be served at once; None if there is none, or not yet."""
+        if self._handshakes is None:
+            conn: Connection | None = accept(self.socket)
+            return conn if conn is not None and self._let_in(conn) else None
+        try:
+            plain, address = self.socket.accept()
+        except (BlockingIOError, ConnectionError):
+            return None
+        counted = address_counted(address[0])
+        if self.doors.enter(counted):
+            self._handshakes.begin(plain, address, counted)
+        else:
+            plain.close()
+        return None
+
+    def _let_in(self, conn: Connection) -> bool:
+        if self._unix is None:
+            return True
+        try:
+            principal = conn.principal = self._unix.principal(conn.socket)
+        except OSError:
+            conn.close()
+            return False
+        conn.address = principal.name
+        if principal.role is not OPERATOR:
+            if not self.doors.enter(principal.name):
+                conn.turn_away(f"{MAX_OPEN} connections of {principal.name} are open")
+                return False
+            conn.counted = principal.name
+        return True
+
+    def _arrived(self, sock: ssl.SSLSocket, address: Any, counted: str) -> None:
+        """By the thread of the handshakes."""
+        conn = Connection(self, sock)
+        conn.remote_addr, conn.remote_port = address[:2]
+        conn.shown = shown_by(sock)
+        conn.address = conn.counted = counted
+        if self._ending:
+            self.process_conn(conn)
+        else:
+            self._connections.keep(conn, FIRST_S)
+
+    def process_conn(self, conn: Connection) -> None:
+        try:
+            self.requests.put(conn)
+        except queue.Full:
+            conn.turn_away(f"{MAX_ACCEPTED} connections wait to be served")
+
+    def put_conn(self, conn: Connection) -> None:
+        """A worker has answered, and nothing more has arrived so far."""
+        with self._changed:
+            ending = self._ending
+            self._returning += not ending
+        if not ending:
+            try:
+                self._connections.put(conn)
+            finally:
+                with self._changed:
+                    self._returning -= 1
+                    self._changed.notify_all()
+            return
+        # Something may have arrived since it was looked, before anybody knew of the end.
+        while conn.last() and conn.communicate():
+            pass
+        conn.close()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._ending = True
+            # From here on no worker gives back any more: what is idle is idle.
+            self._changed.wait_for(lambda: not self._returning)
+        super().stop()
+
+    def finish_handshakes(self) -> None:
+        """No connection is accepted any more."""
+        if self._handshakes is not None:
+            self._handshakes.stop(min(HANDSHAKE_S, self.shutdown_timeout))
+
+    def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
+        # What cheroot tells as information is clients that went away.
+        self._log.log(level if level > logging.INFO else logging.DEBUG, "%s", msg, exc_info=traceback)

@@ -1,0 +1,99 @@
+"""Candidates: where a neighbour may listen, and when it is worth trying (RFC 8994 §6.7). No I/O.
+
+``now`` is monotonic seconds, ``random`` draws from [0, 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from grasp.transport.links.announcements import Place
+
+FIRST_S: Final = 10.0
+LONGEST_S: Final = 640.0
+_REMEMBERED_S: Final = 60.0
+_QUICK_S: Final = 0.5
+_QUICK_EVERY_S: Final = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class Candidate:
+    """Heard first at ``since``, not to be tried before ``due``. ``held``: connections there or in the making."""
+
+    interface: int
+    place: Place
+    since: float
+    expires: float
+    due: float
+    failures: int = 0
+    held: int = 0
+    proven: bool = False
+    """A member has answered there: nobody who has not makes it leave the table."""
+    quick: float = -_QUICK_EVERY_S
+
+
+class Candidates:
+    """At most ``limit`` on an interface.
+
+    When it is full who was tried in vain makes room, who never has proved anything first. If there is none the
+    newcomer is not taken: who babbles displaces nobody who was not looked at.
+    """
+
+    def __init__(self, limit: int, random: Callable[[], float]) -> None:
+        self._limit = limit
+        self._random = random
+        self._tables: dict[int, dict[Place, Candidate]] = {}
+
+    def __iter__(self) -> Iterator[Candidate]:
+        for table in self._tables.values():
+            yield from table.values()
+
+    def heard(
+        self, now: float, interface: int, place: Place, seconds: float, wait: float
+    ) -> tuple[Candidate | None, bool]:
+        """The candidate, if there is room, and whether it is new; a new one is to be tried in ``wait`` seconds."""
+        table = self._tables.setdefault(interface, {})
+        found = table.get(place)
+        if found is not None and (found.held or found.expires > now):
+            found.expires = max(found.expires, now + seconds)
+            return found, False
+        if found is None and len(table) >= self._limit and not self._room(now, table):
+            return None, False
+        made = table[place] = Candidate(interface, place, now, now + seconds, now + wait)
+        return made, True
+
+    def _room(self, now: float, table: dict[Place, Candidate]) -> bool:
+        self.expire(now)
+        if len(table) < self._limit:
+            return True
+        spare = [each for each in table.values() if not each.held and each.failures]
+        if not spare:
+            return False
+        worst = max(spare, key=lambda each: (not each.proven, each.failures))
+        del table[worst.place]
+        return True
+
+    def expire(self, now: float) -> None:
+        for table in self._tables.values():
+            for each in [each for each in table.values() if each.expires <= now and not each.held]:
+                del table[each.place]
+
+    def failed(self, now: float, candidate: Candidate) -> None:
+        """An attempt of ours failed: the next one is not before 10 s, doubling to 640 s, have passed (§6.7)."""
+        interval = min(FIRST_S * 2.0 ** min(candidate.failures, 10), LONGEST_S)
+        candidate.failures += 1
+        candidate.due = now + interval * (0.75 + self._random() / 2)
+
+    def lost(self, now: float, candidate: Candidate, wait: float) -> None:
+        """What was up broke: it is tried soon, but not each time if that happens again and again."""
+        candidate.expires = max(candidate.expires, now + _REMEMBERED_S)
+        if now - candidate.quick < _QUICK_EVERY_S:
+            self.failed(now, candidate)
+            return
+        candidate.quick = now
+        candidate.due = now + _QUICK_S * (1 + self._random()) + wait
+
+    def gone(self, interface: int) -> None:
+        self._tables.pop(interface, None)

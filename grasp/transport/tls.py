@@ -1,0 +1,309 @@
+"""TLS between members of a domain (RFC 8994 §6.1, §6.2.3, §6.9.2), without a socket. Times are UNIX s.
+
+OpenSSL proves that the peer has the key of its certificate; what the certificate is worth, :class:`Membership` says,
+in the middle of the handshake, so that a peer that is refused learns so by an alert.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography import x509
+from OpenSSL import SSL, crypto
+
+from grasp.errors import ErrorCode, LocalError
+from grasp.member import Member
+from grasp.security import Identity, Membership, NotMember, Revocations
+from grasp.transport import NotMemberError
+
+SESSION: Final = b"grasp/1"
+"""The protocol (ALPN) of unicast sessions; a client that names none means it too."""
+LINK: Final = b"grasp-link/1"
+"""That of links between neighbours, which carry what plain GRASP multicasts."""
+
+_TLS13: Final = b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+_TLS12: Final = b"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384"
+# The groups are the library's defaults: all of its versions have P-256 and P-384 among them, those since 3.5 begin with
+# X25519MLKEM768, which also keeps what is recorded today from the quantum computers of tomorrow.
+_DISABLE_CA_NAMES: Final = 1 << 9  # SSL_OP_DISABLE_TLSEXT_CA_NAMES
+_NO_CERTIFICATE_COMPRESSION: Final = 3 << 32  # SSL_OP_NO_TX_CERTIFICATE_COMPRESSION, …_RX_…
+_OPTIONS: Final = (
+    SSL.OP_NO_COMPRESSION
+    | SSL.OP_NO_RENEGOTIATION
+    | SSL.OP_CIPHER_SERVER_PREFERENCE
+    | SSL.OP_SINGLE_ECDH_USE
+    | _DISABLE_CA_NAMES
+    | _NO_CERTIFICATE_COMPRESSION
+)
+_NO_CRL: Final = 3  # X509_V_ERR_UNABLE_TO_GET_CRL
+_RECORD: Final = 16_384
+_OUTGOING: Final = 65_536
+_ABOUT_CERTIFICATES: Final = ("certificate", "unknown ca", "access denied")
+_WHY: Final = 200
+
+
+class TlsFailed(ConnectionError):
+    """There can be no TLS with this peer, or no longer."""
+
+
+class TlsNotMember(TlsFailed, NotMemberError):
+    """One of the two does not take the other for a member of the domain."""
+
+
+class TlsClosed(ConnectionError):
+    """The peer has said that nothing more will come."""
+
+
+class _Judgement:
+    """What the peer presented in one handshake, and what became of it. OpenSSL's callbacks write here.
+
+    A callback must not raise: the library would keep the exception for another connection of the same context.
+    """
+
+    __slots__ = ("certificates", "chain", "contexts", "link", "member", "protocols", "top", "why")
+
+    def __init__(self, contexts: _Current, protocols: tuple[bytes, ...]) -> None:
+        self.contexts = contexts
+        self.protocols = protocols
+        self.link = protocols == (LINK,)
+        self.certificates: dict[int, x509.Certificate] = {}
+        self.top = -1
+        self.chain: tuple[x509.Certificate, ...] = ()
+        self.member: Member | None = None
+        self.why = ""
+
+    def presented(self, certificate: crypto.X509, depth: int, error: int) -> bool:
+        """OpenSSL has something to say of a certificate of the peer's chain; whether to go on."""
+        if depth not in self.certificates:
+            self.certificates[depth] = certificate.to_cryptography()
+        # The first objection is always to the top of the chain, whose issuer OpenSSL does not know.
+        self.top = depth if self.top < 0 else self.top
+        if error == _NO_CRL and depth == self.top:
+            return self.judge()
+        return True
+
+    def judge(self) -> bool:
+        """Whether they make the peer a member."""
+        self.chain = tuple(self.certificates[each] for each in range(self.top + 1))
+        try:
+            self.member = self.contexts.membership.check(self.chain, self.contexts.clock(), link=self.link)
+        except NotMember as refusal:
+            self.why = str(refusal)
+            return False
+        return True
+
+
+def _verify(connection: SSL.Connection, certificate: crypto.X509, objection: int, depth: int, ok: int) -> bool:
+    judgement: _Judgement = connection.get_app_data()
+    try:
+        return judgement.presented(certificate, depth, objection)
+    except Exception as error:
+        judgement.why = f"its certificate cannot be read: {type(error).__name__}"
+        return False
+
+
+def _choose(connection: SSL.Connection, offered: list[bytes]) -> bytes:
+    """Of the client's protocols the first that is known here; nothing ends the handshake."""
+    judgement: _Judgement = connection.get_app_data()
+    chosen = next((each for each in offered if each in judgement.protocols), b"")
+    judgement.link = chosen == LINK
+    return chosen
+
+
+def _without_tickets(connection: SSL.Connection) -> None:
+    # Set from here on, it keeps OpenSSL from sending tickets in TLS 1.3 too; set from the start it would send two that
+    # cannot be used. The call that would turn them off pyOpenSSL does not have.
+    connection.set_options(SSL.OP_NO_TICKET)
+
+
+def _context(identity: Identity, server: bool) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(_OPTIONS)
+    context.set_cipher_list(_TLS12)
+    context.set_tls13_ciphersuites(_TLS13)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.use_certificate(identity.certificate)
+    for each in identity.chain:
+        context.add_extra_chain_cert(each)
+    context.use_privatekey(identity.key)
+    # No issuer is known to OpenSSL: paths are Membership's. Asked for revocation lists, it has none, and says so of
+    # each certificate in turn; the verdict is given there, as from there a refusal becomes an alert about it.
+    store = context.get_cert_store()
+    assert store is not None
+    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
+    if server:
+        context.set_alpn_select_callback(_choose)
+        context.set_tlsext_servername_callback(_without_tickets)
+    else:
+        context.set_options(SSL.OP_NO_TICKET)
+    return context
+
+
+@dataclass(frozen=True, slots=True)
+class _Current:
+    """Everything of one identity, replaced as a whole."""
+
+    identity: Identity
+    membership: Membership
+    client: SSL.Context
+    server: SSL.Context
+    generation: int
+    clock: Callable[[], float]
+
+
+class TlsContexts:
+    """What handshakes need of this node: its identity, and who is a member. Thread-safe."""
+
+    def __init__(self, identity: Identity, revocations: Revocations, clock: Callable[[], float] = time.time) -> None:
+        self.revocations = revocations
+        self.clock = clock
+        self.current = self._made(identity, 1)
+
+    def _made(self, identity: Identity, generation: int) -> _Current:
+        return _Current(
+            identity,
+            identity.membership(self.revocations),
+            _context(identity, server=False),
+            _context(identity, server=True),
+            generation,
+            self.clock,
+        )
+
+    @property
+    def identity(self) -> Identity:
+        return self.current.identity
+
+    @property
+    def membership(self) -> Membership:
+        return self.current.membership
+
+    @property
+    def generation(self) -> int:
+        """Grows with each :meth:`renew`."""
+        return self.current.generation
+
+    def renew(self, identity: Identity) -> None:
+        """Handshakes that begin from now on use ``identity``. Raises ``badIdentity`` if it is of another domain."""
+        current = self.current
+        if identity.domain != current.identity.domain:
+            raise LocalError(
+                ErrorCode.badIdentity,
+                f"a node in {current.identity.domain} cannot move to {identity.domain}: restart it",
+            )
+        self.current = self._made(identity, current.generation + 1)
+
+
+class TlsSession:
+    """One end of a TLS connection: bytes in, bytes out. Not thread-safe; the owner locks.
+
+    ``protocols``: what a client offers and a server accepts (ALPN). Whatever is called, look for :meth:`outgoing`
+    afterwards, also after an exception: it may be the alert that says why.
+    """
+
+    __slots__ = ("_connection", "_judgement", "_up", "chain", "generation", "member", "protocol")
+
+    member: Member
+    """The peer, after the handshake."""
+    chain: tuple[x509.Certificate, ...]
+    """Its certificate and those presented with it, after the handshake."""
+
+    def __init__(self, contexts: TlsContexts, server: bool, protocols: tuple[bytes, ...] = (SESSION,)) -> None:
+        current = contexts.current
+        self.generation = current.generation
+        self.protocol = b""
+        """What both agreed on; b"" if the client named none, which means :data:`SESSION`."""
+        self._up = False
+        self._judgement = _Judgement(current, protocols)
+        self._connection = SSL.Connection(current.server if server else current.client, None)
+        self._connection.set_app_data(self._judgement)
+        if server:
+            self._connection.set_accept_state()
+        else:
+            self._connection.set_alpn_protos(list(protocols))
+            self._connection.set_connect_state()
+
+    def feed(self, data: bytes) -> None:
+        """What came from the peer."""
+        if data:
+            self._connection.bio_write(data)
+
+    def handshake(self) -> bool:
+        """Go on with it; whether it is done. Raises :class:`TlsFailed`, :class:`TlsNotMember` among them."""
+        if self._up:
+            return True
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            return False
+        except SSL.Error as error:
+            raise self._failed(error) from None
+        judgement = self._judgement
+        self.protocol = self._connection.get_alpn_proto_negotiated()
+        if judgement.member is None:
+            raise TlsNotMember("the peer's certificate was not looked at")
+        if judgement.protocols == (LINK,) and self.protocol != LINK:
+            raise TlsFailed("the peer does not know links between neighbours")
+        self.member, self.chain = judgement.member, judgement.chain
+        self._connection.set_app_data(None)
+        self._up = True
+        return True
+
+    def read(self) -> bytes:
+        """Some of what the peer has said; b"" if nothing now. Raises :class:`TlsClosed`, :class:`TlsFailed`."""
+        try:
+            return self._connection.recv(_RECORD)
+        except SSL.WantReadError:
+            return b""
+        except SSL.ZeroReturnError:
+            raise TlsClosed("peer closed the connection") from None
+        except SSL.Error as error:
+            raise self._failed(error) from None
+
+    def write(self, data: bytes) -> None:
+        """Say ``data``. Raises :class:`TlsFailed`."""
+        try:
+            sent = self._connection.send(data)
+            while sent < len(data):
+                data = data[sent:]
+                sent = self._connection.send(data)
+        except SSL.Error as error:
+            raise self._failed(error) from None
+
+    def outgoing(self) -> bytes:
+        """What is to be sent to the peer; b"" if nothing."""
+        try:
+            data = self._connection.bio_read(_OUTGOING)
+        except SSL.WantReadError:
+            return b""
+        while len(data) % _OUTGOING == 0:
+            try:
+                data += self._connection.bio_read(_OUTGOING)
+            except SSL.WantReadError:
+                break
+        return data
+
+    def close(self) -> None:
+        """Say that nothing more will come (close_notify); no effect before the handshake is done."""
+        if self._up:
+            try:
+                self._connection.shutdown()
+            except SSL.Error:
+                pass
+
+    def _failed(self, error: SSL.Error) -> TlsFailed:
+        judgement = self._judgement
+        if judgement.why:
+            return TlsNotMember(judgement.why)
+        if isinstance(error, SSL.SysCallError):
+            return TlsFailed("the connection broke off")
+        reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
+        said = "; ".join(each[-1] for each in reasons)[:_WHY] or "no reason given"
+        if " alert " in said and any(each in said for each in _ABOUT_CERTIFICATES):
+            return TlsNotMember(f"the peer does not take us for a member: {said}")
+        return TlsFailed(said)

@@ -1,0 +1,181 @@
+"""Over the substrate ``domain`` a member speaks for itself only, and does what its name is allowed to: real agents."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+import pytest
+
+import grasp
+from grasp.calls import Peer
+from objectives import Block, NodeId, pact
+from objectives.pact import Arrange, CallOff, Terms
+from objectives.resource import Ask, Confirm, Give, Settle, answer_from_value
+
+from .domain import QUIET, Domain, G, M, eventually
+
+MALLORY = NodeId("mallory", "00000000000000aa")
+RULES = """
+[[allow]]
+members = ["a"]
+origin = ["*"]
+params = true
+[[allow]]
+members = ["mall*"]
+ask = "100Mbit"
+audit = false
+"""
+
+
+@pytest.fixture(scope="module")
+def members(shared_lab, tmp_path_factory) -> Domain:
+    """``a`` (origin) and ``b`` in a row, and a host for whoever else has a certificate."""
+    domain = Domain.secured(shared_lab, tmp_path_factory.mktemp("members"), ["a", "b", "m"], RULES)
+    domain.agent("a", "origin", {"wan": G})
+    domain.agent("b")
+    return domain.start(**QUIET)
+
+
+@pytest.fixture
+def mallory(members):
+    with members.stranger("m", "mallory") as stranger:
+        yield stranger
+
+
+def ask(of: NodeId, rate: int, node: NodeId = MALLORY, **more: object) -> dict[str, object]:
+    now = int(time.time())
+    made = Ask(os.urandom(16), node, of, "wan", rate, rate, now, now + 600, now, True, 0)
+    return replace(made, **more).to_value()
+
+
+def taken(stranger, of, rate: int, node: NodeId = MALLORY) -> tuple[Block, ...]:
+    answer = stranger.ask(of.peer, ask(of.identity, rate, node))
+    stranger.do(answer.accept)
+    return answer_from_value(answer.offer.value).blocks
+
+
+def returned(stranger, of, blocks: tuple[Block, ...], node: NodeId = MALLORY) -> bool:
+    give = Give(os.urandom(16), node, of.identity, "wan", blocks, int(time.time()))
+    return bool(stranger.ask(of.peer, give.to_value()).agreed)
+
+
+def test_members_serve_each_other(members):
+    a, b = members.agents["a"], members.agents["b"]
+    eventually(lambda: b.knows("wan", G))
+    booked = b.reserve("wan", 50 * M)
+    assert a.audited("wan")["agents"] == sorted([a.node, b.node])
+    b.cancel(booked["id"])
+
+
+@pytest.mark.parametrize("claimed", ["b", "a"])
+def test_a_message_in_anothers_name_is_declined_whatever_it_says(members, mallory, claimed):
+    """The origin is asked in the name of a delegator, the delegator in that of its origin."""
+    agent = members.agents["a" if claimed == "b" else "b"]
+    other, me, now = members.agents[claimed].identity, agent.identity, int(time.time())
+    blocks = (Block(10, 20, now, now + 60),)
+    terms = Terms("one-way", "192.0.2.1", "192.0.2.9", "", 5, 0, now, now + 60)
+    before = agent.held("wan"), agent.get("transfers"), agent.reservations()
+    for value in (
+        ask(me, M, other),
+        Give(os.urandom(16), other, me, "wan", blocks, now).to_value(),
+        Settle(os.urandom(16), other, me, "wan", blocks).to_value(),
+        Confirm(other, me, (os.urandom(16),)).to_value(),
+    ):
+        assert mallory.refusal(agent.peer, value).startswith("not-you: "), value
+    for request in (
+        Arrange(os.urandom(16), other, me, "r-1", terms, now, 1000),
+        CallOff(other, me, "r-1", now),
+        pact.Settle(os.urandom(16), other, me, "r-1"),
+        Confirm(other, me, (os.urandom(16),)),
+    ):
+        assert mallory.refusal(agent.peer, request.to_value(), name="EX1.Pact").startswith("not-you: "), request
+    assert mallory.refusal(agent.peer, ask(me, M, other), dry=True).startswith("not-you: ")
+    assert (agent.held("wan"), agent.get("transfers"), agent.reservations()) == before
+
+
+def test_a_transfer_of_another_is_not_settled_with_a_name_of_ones_own(members, mallory):
+    """``b`` has taken blocks of ``a``. Who asks what became of them is told ``never``, which is true of itself."""
+    a, b = members.agents["a"], members.agents["b"]
+    booked = b.reserve("wan", 40 * M)
+    taken = next(each for each in b.get("transfers") if each["direction"] == "taken")
+    held = b.held("wan")
+    blocks = tuple(Block(*each) for each in held)
+    question = Settle(bytes.fromhex(taken["txn"]), MALLORY, b.identity, "wan", blocks)
+    answer = mallory.ask(b.peer, question.to_value())
+    assert answer_from_value(answer.offer.value).outcome == "never"
+    mallory.do(answer.accept)
+    assert b.held("wan") == held
+    b.cancel(booked["id"])
+    a.audited("wan")
+
+
+def test_several_requests_together_get_no_more_than_the_members_limit(members, mallory):
+    a = members.agents["a"]
+    blocks = (*taken(mallory, a, 40 * M), *taken(mallory, a, 40 * M))
+    assert mallory.refusal(a.peer, ask(a.identity, 40 * M)).startswith(f"limit: at most {20 * M} bit/s")
+    # Neither a restart nor a second name under the same certificate makes it forget.
+    other = NodeId("mallory", "00000000000000bb")
+    assert mallory.refusal(a.peer, ask(a.identity, 40 * M, other)).startswith("limit: ")
+    assert a.stop() == 0
+    a.start()
+    assert mallory.refusal(a.peer, ask(a.identity, 40 * M)).startswith(f"limit: at most {20 * M} bit/s")
+    assert mallory.refusal(a.peer, ask(a.identity, 40 * M), dry=True).startswith("limit: ")
+    # Other members have a limit of their own, or none.
+    node = NodeId("mallet", "0" * 16)
+    with members.stranger("m", "mallet") as mallet:
+        assert mallet.refusal(a.peer, ask(a.identity, 101 * M, node)).startswith("limit: at most 100000000 bit/s")
+        assert returned(mallet, a, taken(mallet, a, 100 * M, node), node)
+    assert returned(mallory, a, blocks)
+    assert returned(mallory, a, taken(mallory, a, 100 * M))
+    b = members.agents["b"]
+    b.cancel(b.reserve("wan", 500 * M)["id"])
+    a.audited("wan")
+
+
+def test_holdings_are_shown_to_those_only_who_may_audit(members, mallory):
+    a, b = members.agents["a"], members.agents["b"]
+    for agent in (a, b):
+        for name in ("EX1.Holdings", "EX1.Holdings.1"):
+            with pytest.raises(grasp.GraspError):
+                mallory.do(lambda name=name, agent=agent: mallory.asa.synchronize(name, agent.peer, 5_000))
+        # What it may know it gets.
+        assert mallory.do(lambda agent=agent: mallory.asa.synchronize("EX1.Params", agent.peer, 5_000)).value
+    with members.stranger("m", "auditor") as auditor:
+        page = auditor.do(lambda: auditor.asa.synchronize("EX1.Holdings", a.peer, 5_000)).value
+        assert page["node"] == a.node
+
+
+def test_an_agent_asks_nobody_but_the_member_it_means(members, mallory):
+    """Where ``a`` is, only the certificate of ``a`` will do: whoever sits at its address is left without an answer."""
+    a = members.agents["a"]
+    wrong, right = Peer(a.peer.locator, 0, "b"), Peer(a.peer.locator, 0, "a")
+    with pytest.raises(grasp.GraspError) as raised:
+        mallory.do(lambda: mallory.asa.synchronize("EX1.Params", wrong, 5_000))
+    assert raised.value.code == grasp.ErrorCode.notMember
+    assert mallory.do(lambda: mallory.asa.synchronize("EX1.Params", right, 5_000)).value
+
+
+def test_an_agent_with_the_certificate_of_another_does_not_start(members):
+    agent = members.agent("c", on="m", identity=members.identity("d"))
+    log = agent.refuses_to_start()
+    assert "is that of d, and the configuration names the agent c" in log
+    del members.agents["c"]
+
+
+def test_an_agent_without_an_identity_says_what_to_do(members, tmp_path):
+    agent = members.agent("c", on="m", identity=tmp_path / "nothing")
+    log = agent.refuses_to_start()
+    assert str(tmp_path / "nothing") in log
+    assert "asa domain" in log
+    del members.agents["c"]
+
+
+def test_a_claim_that_was_refused_is_told_now_and_then_and_not_each_time(members, mallory):
+    a, b = members.agents["a"], members.agents["b"]
+    for _ in range(20):
+        mallory.refusal(a.peer, ask(a.identity, M, b.identity))
+    told = eventually(lambda: a.events("claim-refused"), what="it is told of")
+    assert 1 <= len(told) <= 4
+    assert all("mallory" in each["message"] for each in told)

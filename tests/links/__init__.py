@@ -1,0 +1,1 @@
+"""Neighbour links: the rules alone, and real TLS between namespaces."""
