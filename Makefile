@@ -43,8 +43,9 @@ run: venv ## the lab: agents share out bandwidth for a day, one is killed; docs/
 demo: venv ## two GRASP nodes negotiate, before your eyes
 	$(ENTER) $(PY) -m examples.two_nodes
 
-fuzz: venv ## hostile bytes for SECONDS (60)
+fuzz: venv ## hostile bytes for GRASP, then for the API, SECONDS (60) each
 	$(ENTER) $(PY) -m tests.fuzz --seconds $(SECONDS)
+	$(ENTER) $(PY) -m tests.fuzz_api --seconds $(SECONDS)
 
 simulate: venv ## agents under misfortune, SECONDS (60) long, NODES (5) a network
 	$(PY) -m tests.simulator --seconds $(SECONDS) --nodes $(NODES)

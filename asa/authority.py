@@ -12,7 +12,7 @@ from typing import Final
 
 from asa.config.security import AllowSection
 from objectives import NodeId
-from objectives.fields import MAX_RATE
+from objectives.fields import MAX_RATE, shown
 
 ANYBODY: Final = AllowSection(("*",))
 """What counts for a member that no section names: it may ask and audit, and brings in nothing."""
@@ -76,4 +76,4 @@ class Authority:
         """
         if not self.enforced or member == node.name:
             return ""
-        return f"not-you: this session is of {member or 'nobody'}, not of {node.name}"
+        return f"not-you: this session is of {shown(member) if member else 'nobody'}, not of {node.name}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -85,7 +85,10 @@ class Seals:
         self._seen: OrderedDict[bytes, tuple[int, Member | str, float]] = OrderedDict()
         self._bucket = TokenBucket(RATE, BURST)
         self._made: dict[str, tuple[bytes, Identity, Sealed]] = {}
+        self._met: OrderedDict[bytes, None] = OrderedDict()
         self._issuers: dict[bytes, x509.Certificate] = {}
+        self.met: Callable[[Sequence[x509.Certificate]], None] = lambda _: None
+        """Told of the path of every member that is heard for the first time, from its certificate to the anchor."""
 
     @property
     def needed(self) -> bool:
@@ -97,6 +100,7 @@ class Seals:
         with self._lock:
             self._identity, self._membership = identity, None
             self._seen.clear()
+            self._met.clear()
             self._issuers.clear()
 
     def issuers(self) -> tuple[x509.Certificate, ...]:
@@ -176,16 +180,22 @@ class Seals:
         return member
 
     def _learn(self, membership: Membership, certificates: Any, now: float) -> None:
-        """The CAs between a member and a trust anchor: what they revoke counts."""
-        if type(certificates) is not list or all(sha256(each).digest() in self._issuers for each in certificates[1:]):
-            return
+        """Whoever is between a member and a trust anchor: what they revoke counts."""
         from grasp.security import certificate_from_der, fingerprint
 
-        path = membership.path([certificate_from_der(each) for each in certificates], now)
+        chain = certificates if type(certificates) is list else [certificates]
+        digest = sha256(b"".join(chain)).digest()
+        if digest in self._met:
+            return
+        path = membership.path([certificate_from_der(each) for each in chain], now)
         with self._lock:
+            self._met[digest] = None
+            while len(self._met) > SEEN:
+                self._met.popitem(last=False)
             for each in path[1:-1]:
                 if len(self._issuers) < MOST_ISSUERS:
                     self._issuers[fingerprint(each)] = each
+        self.met(path)
 
     def _judge(self) -> Membership:
         with self._lock:

@@ -12,6 +12,7 @@ import logging
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import grasp
 from bench.load import run
@@ -35,10 +36,27 @@ def listen(asa: grasp.ASA) -> None:
             return
 
 
-def serve(exchange: str, interface: str, threads: int) -> None:
+def node_of(interface: str, identity: Path | None, once: bool = False) -> grasp.Node:
+    """A plain node, or one in the domain of ``identity``; with ``once`` it keeps no connection for another session."""
+    if identity is None:
+        return grasp.Node([interface])
+    from grasp.security import Identity
+    from grasp.transport.domain import DomainSubstrate
+    from grasp.transport.secured import TlsConnection
+
+    class Once(DomainSubstrate):
+        def _keep(self, connection: TlsConnection) -> bool:
+            connection.close()
+            return False
+
+    kind = Once if once else DomainSubstrate
+    return grasp.Node(substrate=kind(Identity.load(identity), [interface]))
+
+
+def serve(exchange: str, interface: str, threads: int, identity: Path | None) -> None:
     """Answer until SIGTERM or the end of stdin. ``threads`` listen; 0 leaves the calling to the node."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    with grasp.Node([interface]) as node, node.register_asa("server") as asa:
+    with node_of(interface, identity) as node, node.register_asa("server") as asa:
         asa.register(NEGOTIATED)
         asa.register(PUBLISHED)
         asa.publish(PUBLISHED)
@@ -50,9 +68,11 @@ def serve(exchange: str, interface: str, threads: int) -> None:
         sys.stdin.read()
 
 
-def client(exchange: str, interface: str, sessions: int, clients: int) -> dict[str, float]:
+def client(
+    exchange: str, interface: str, sessions: int, clients: int, identity: Path | None, once: bool
+) -> dict[str, float]:
     """Run ``sessions`` sessions from ``clients`` threads; return what they took."""
-    with grasp.Node([interface]) as node, node.register_asa("client") as asa:
+    with node_of(interface, identity, once) as node, node.register_asa("client") as asa:
         asa.register(NEGOTIATED)
         objective = NEGOTIATED if exchange == "negotiate" else PUBLISHED
         found: list[grasp.Discovered] = []
@@ -82,16 +102,20 @@ def main() -> None:
     server.add_argument("exchange", choices=["negotiate", "synchronize", "discover"])
     server.add_argument("--interface", required=True)
     server.add_argument("--threads", type=int, default=0)
+    server.add_argument("--identity", type=Path)
     caller = roles.add_parser("client", help="ask, and print the rate as JSON")
     caller.add_argument("exchange", choices=["negotiate", "synchronize", "discover"])
     caller.add_argument("--interface", required=True)
     caller.add_argument("--sessions", type=int, default=10_000)
     caller.add_argument("--clients", type=int, default=1)
+    caller.add_argument("--identity", type=Path)
+    caller.add_argument("--once", action="store_true")
     args = parser.parse_args()
     if args.role == "serve":
-        serve(args.exchange, args.interface, args.threads)
+        serve(args.exchange, args.interface, args.threads, args.identity)
     else:
-        print(json.dumps(client(args.exchange, args.interface, args.sessions, args.clients)))
+        found = client(args.exchange, args.interface, args.sessions, args.clients, args.identity, args.once)
+        print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -109,6 +109,7 @@ ASA = [
     ["asa.threads"],
     ["asa.oversight", "asa.manifest", "asa.whereabouts"],
     ["asa.auditor", "asa.inquiry", "asa.metrics", "asa.neighbourhood", "asa.presence", "asa.removal", "asa.salvaged"],
+    ["asa.threads.warden"],
     ["asa.turns"],
     ["asa.desk"],
     ["asa.relocation"],
@@ -136,7 +137,7 @@ AGENT_FOR_TYPES = {
 
 FACE = {
     "grasp", "grasp.arguments", "grasp.calls", "grasp.cbor", "grasp.constants", "grasp.member", "grasp.rates",
-    "grasp.security", "grasp.security.identity",
+    "grasp.security", "grasp.security.crl_fetch", "grasp.security.identity",
 }  # fmt: skip
 """What of GRASP is there for an ASA; the rest is the node's own affair."""
 

@@ -47,13 +47,14 @@ def init(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
 
 def issue(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
     ca, out = _unlocked(arguments), Path(arguments.out)
-    ca.check_free(arguments.name)
+    address = own_address(arguments.address)
+    ca.check_free(arguments.name, address=address, days=arguments.days)
     if arguments.csr is None:
         public = delivery.own_key(out).public_key()
     else:
         public = _wished(arguments, output)
         delivery.refuse_other(out, public)
-    issued = ca.issue(arguments.name, public, address=own_address(arguments.address), days=arguments.days)
+    issued = ca.issue(arguments.name, public, address=address, days=arguments.days)
     delivery.deliver(out, ca, issued)
     _delivered(issued, out, output, "copy it to the node with its modes, as its identity")
     return 0

@@ -9,7 +9,7 @@ from typing import Any, Final
 from asa.cli import operands
 
 CA: Final = "/etc/asa/ca"
-IDENTITY: Final = "/etc/asa/identity"
+IDENTITY: Final = "/var/lib/asa/identity"
 ALGORITHMS: Final = ("p256", "p384")
 NODE_DAYS: Final = 90
 CA_DAYS: Final = 3650
@@ -37,7 +37,7 @@ def _listen(text: str) -> tuple[str, int]:
 
 
 def _url(text: str) -> str:
-    if not re.fullmatch("http://[!-~]{1,400}", text):
+    if not re.fullmatch("https?://[!-~]{1,400}", text):
         raise argparse.ArgumentTypeError(f"{text!r:.80} is no URL of a revocation list; write http://host/ca.crl")
     return text
 

@@ -33,7 +33,8 @@ _ROUTED = (("2001:db8::1", socket.AF_INET6), ("192.0.2.1", socket.AF_INET))
 def invite(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
     """0 if the node has joined. The token is all that goes to stdout; in JSON the outcome follows, one value a line."""
     ca = Authority(Path(arguments.ca))
-    ca.check_free(arguments.name)
+    address = own_address(arguments.address)
+    ca.check_free(arguments.name, address=address, days=arguments.days)
     host, port = arguments.listen or (_routed(), 0)
     _check_host(host)
     ca.unlock(read_passphrase(arguments.passphrase_file))
@@ -46,7 +47,7 @@ def invite(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
             host,
             os.urandom(SECRET_BYTES),
             ends=now + arguments.duration,
-            address=own_address(arguments.address),
+            address=address,
             days=arguments.days,
             told=lambda text: output.note(f"asa: {safe(text)}"),
             now=now,

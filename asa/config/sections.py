@@ -65,7 +65,7 @@ class GraspSection(Section):
     """The routed address peers several hops away reach this agent at; None: found by itself."""
     ipv4: bool = False
     objective_prefix: str = "EX1."
-    substrate: Literal["plain", "domain"] = "plain"
+    substrate: Literal["domain", "plain"] = "domain"
     """``domain``: every message authenticated and encrypted, by the certificates of ``[domain]``; ``plain``: none, for
     links that are secured below IP."""
 
@@ -75,7 +75,7 @@ class GraspSection(Section):
         "address": an_optional(a_routed_address),
         "ipv4": a_boolean,
         "objective_prefix": an_objective_prefix,
-        "substrate": a_choice(PLAIN, DOMAIN),
+        "substrate": a_choice(DOMAIN, PLAIN),
     }
 
     def together(self, problems: Problems) -> None:

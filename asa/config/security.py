@@ -16,7 +16,7 @@ DOMAIN: Final = "domain"
 
 @dataclass(frozen=True, slots=True)
 class DomainSection(Section):
-    identity: Path = Path("/etc/asa/identity")
+    identity: Path = Path("/var/lib/asa/identity")
     """The directory with ``certificate.pem``, ``key.pem`` and ``trust.pem`` (docs/identity.md)."""
 
     RULES: ClassVar[Rules] = {"identity": a_path}

@@ -149,11 +149,14 @@ class Authority:
         with self._index() as index:
             return index.fact("crl") != index.fact("crl_written")
 
-    def check_free(self, name: str) -> None:
-        """Whether ``name`` can be issued. Raises BadRequest or NameTaken."""
+    def check_free(self, name: str, *, address: Address | None = None, days: int = NODE_DAYS) -> None:
+        """Whether :meth:`issue` would do it. Raises BadRequest or NameTaken."""
         checked_name(name)
+        _days(days)
         with self._index() as index:
             _check_free(index, name, self._clock())
+            if isinstance(address, IPv6Address):
+                index.check_address(name, address)
 
     def issue(
         self,
@@ -222,8 +225,7 @@ class Authority:
         return files.read(self.directory / CRL).decode("ascii", "replace")
 
     def invite(self, identifier: str, name: str, ends: int) -> None:
-        """Remember an invitation. Raises BadRequest, NameTaken or StoreFailed."""
-        self.check_free(name)
+        """Remember an invitation. Raises StoreFailed."""
         with self._changing() as index, index.transaction():
             index.invite(identifier, name, int(self._clock()), ends)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Final
 
 from cryptography import x509
 
@@ -14,8 +13,6 @@ from asa.domain.index import Issued
 from asa.domain.installing import CERTIFICATE, CRL, KEY, TRUST, Sent
 from asa.domain.keys import PrivateKey, PublicKey
 from asa.errors import Conflict
-
-FILES: Final = (CERTIFICATE, TRUST, CRL)
 
 
 def own_key(out: Path) -> PrivateKey:

@@ -113,11 +113,15 @@ class Index:
         assert isinstance(number, int)
         return number
 
-    def give_address(self, name: str, address: IPv6Address, number: int | None) -> None:
+    def check_address(self, name: str, address: IPv6Address) -> None:
         """Raises NameTaken if it is another node's."""
         holder = self._db.execute("SELECT name FROM node WHERE address = ?", (str(address),)).fetchone()
         if holder and holder[0] != name:
             raise NameTaken(f"{address} is the address of {holder[0]}", hint="every node has its own")
+
+    def give_address(self, name: str, address: IPv6Address, number: int | None) -> None:
+        """Raises NameTaken if it is another node's."""
+        self.check_address(name, address)
         self._db.execute(
             "INSERT INTO node VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE SET number = ?2, address = ?3",
             (name, number, str(address)),

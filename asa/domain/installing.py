@@ -5,7 +5,8 @@ A good identity is never replaced by one that members would refuse, nor by one o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -63,17 +64,24 @@ def read_certificates(content: bytes, where: object) -> tuple[x509.Certificate, 
     """PEM, DER or PKCS #7. Raises BadFile."""
     try:
         if _PKCS7 in content:
-            return tuple(pkcs7.load_pem_pkcs7_certificates(content))
+            return _bundled(pkcs7.load_pem_pkcs7_certificates, content)
         if _BEGIN in content:
             return certificates_from_pem(content)
         try:
             return (certificate_from_der(content),)
         except BadCertificate:
-            return tuple(pkcs7.load_der_pkcs7_certificates(content))
+            return _bundled(pkcs7.load_der_pkcs7_certificates, content)
     except BadCertificate as error:
         raise BadFile(f"{where}: {error}") from None
     except ValueError:
         raise BadFile(f"{where}: no certificates, neither PEM nor DER nor PKCS #7") from None
+
+
+def _bundled(load: Callable[[bytes], list[x509.Certificate]], content: bytes) -> tuple[x509.Certificate, ...]:
+    with warnings.catch_warnings():
+        # That openssl(1) and others do not sort the set as DER wants it is nothing to trouble an operator with.
+        warnings.simplefilter("ignore", UserWarning)
+        return tuple(load(content))
 
 
 def read_crls(content: bytes) -> tuple[bytes, ...]:

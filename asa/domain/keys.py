@@ -28,9 +28,6 @@ PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {"p256": ec.SECP256R1, "p384": ec.SECP384R1}
-SHORTEST_PASSPHRASE: Final = 8
-LONGEST_PASSPHRASE: Final = 1024
-"""Bytes."""
 
 # What openssl(1) reads without being told to take more memory: 128·N·r is 16 MiB.
 _COST: Final = 2**14

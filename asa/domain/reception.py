@@ -130,8 +130,9 @@ class Reception:
     ) -> None:
         """``ends``: UNIX s. ``told`` hears of wrong proofs, :data:`MOST_WRONG` times at most.
 
-        Raises what :meth:`~asa.domain.authority.Authority.invite` raises.
+        Raises what :meth:`~asa.domain.authority.Authority.check_free` raises, or StoreFailed.
         """
+        authority.check_free(name, address=address, days=days)
         self._authority = authority
         self._name = name
         self._address = address

@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 CONNECTION: Final = "asa.connection"
 """Where the server puts a request's connection into its environment."""
+METHOD: Final = "asa.method"
+"""Where the server puts a request's method, as it was sent."""
 PRINCIPAL: Final = "asa.principal"
 """Where the gate puts who asks."""
 
@@ -118,7 +120,7 @@ def _translated(error: falcon.HTTPError, req: falcon.Request, paths: Iterable[st
         return UnknownPath(f"no endpoint {checking.shown(path)}", hint=hint)
     if isinstance(error, falcon.HTTPMethodNotAllowed):
         allowed = dict(error.headers or {})["Allow"].split(", ")
-        message = f"{checking.shown(path)} does not take {req.method}"
+        message = f"{checking.shown(path)} does not take {req.env[METHOD]}"
         return MethodNotAllowed(message, hint=f"it takes {', '.join(allowed)}", details={"allow": allowed})
     return BadRequest(error.description or error.title or "the request is not one")
 

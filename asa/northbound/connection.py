@@ -20,7 +20,6 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
-import falcon.constants
 from cheroot.errors import MaxSizeExceeded
 from cheroot.server import HeaderReader, HTTPConnection, HTTPRequest
 
@@ -36,7 +35,7 @@ _KEPT: Final = frozenset(
      b"Idempotency-Key", b"Last-Event-Id", b"Transfer-Encoding"}
 )  # fmt: skip
 """The headers that mean something here; a request that gives one of them twice is refused."""
-_METHODS: Final = frozenset(each.encode() for each in falcon.constants.HTTP_METHODS)
+_METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
 _HEADER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)\r\n")
 _TARGET: Final = re.compile(rb"[\x21-\x7e]+")
 _READ_SIZE: Final = 8_192
@@ -86,7 +85,7 @@ class Request(HTTPRequest):
     def read_request_line(self) -> bool:
         if not super().read_request_line():
             return False
-        if self.method not in _METHODS:
+        if not _METHOD.fullmatch(self.method):
             raise BadRequest("HTTP has no such method")
         if len(self.uri) > MAX_TARGET:
             raise TargetTooLong(f"the path and query are longer than {MAX_TARGET} bytes")

@@ -21,7 +21,7 @@ from asa import views
 from asa.errors import AsaError, BadRequest, Busy, Forbidden, LinkShort, Short, Unauthorized
 from asa.northbound import refusals
 from asa.northbound.bodies import NoQuery
-from asa.northbound.limits import MAX_BODY, MAX_KEY, MAX_SECRET
+from asa.northbound.limits import MAX_BODY, MAX_KEY, MAX_NAME, MAX_SECRET
 from asa.northbound.routes import Route
 
 VERSION: Final = "3.0.0"
@@ -100,7 +100,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         "security": [{}, {"token": []}, {"certificate": []}],
         "paths": paths,
         "components": {
-            "schemas": dict(sorted(components.items())),
+            "schemas": _simpler(dict(sorted(components.items()))),
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "Over TCP only."},
                 "certificate": {"type": "mutualTLS", "description": "Over TCP only."},
@@ -128,7 +128,7 @@ def _operation(route: Route, schemas: dict[str, Any], components: dict[str, Any]
 
 def _parameters(route: Route, components: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name in route.names:
-        schema = {"type": "string", "minLength": 1, "maxLength": 255}
+        schema = {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": r"^[^\x00-\x1f\x7f]+$"}
         yield {"name": name, "in": "path", "required": True, "schema": schema}
     if route.query is not NoQuery:
         query = components[route.query.__name__]
@@ -266,6 +266,18 @@ def _tidy(name: str, schema: dict[str, Any]) -> None:
         # Dataclasses have a signature for a docstring where they have no other.
         if schema["description"].startswith(f"{name}("):
             del schema["description"]
+
+
+def _simpler(schema: Any) -> Any:
+    """Of tuples of one type, that type: more programs know what that means."""
+    if isinstance(schema, list):
+        return [_simpler(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kinds = schema.get("prefixItems")
+    if isinstance(kinds, list) and all(each == kinds[0] for each in kinds):
+        schema = {key: value for key, value in schema.items() if key != "prefixItems"} | {"items": kinds[0]}
+    return {key: _simpler(value) for key, value in schema.items()}
 
 
 def _plain(text: str) -> str:

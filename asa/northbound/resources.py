@@ -214,7 +214,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "refresh_reservation", "POST", "/v1/reservations/{id}/refresh", "Place a reservation anew whose ends may have"
         " moved; if it cannot be it stays as it was.", refresh_reservation, views.Refreshed, body=bodies.Nothing,
-        body_optional=True, secret=True, long=True, errors=(UnknownReservation, Forbidden, *_CHANGES), role=CONSUMER,
+        body_optional=True, secret=True, long=True, errors=(UnknownReservation, Ended, Forbidden, *_CHANGES),
+        role=CONSUMER,
     ),
     Route(
         "refresh", "POST", "/v1/refresh", "Place all reservations anew that name a host; those that cannot be stay as"
@@ -278,7 +279,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "audit", "POST", "/v1/audit", "Whether the blocks of all agents partition what was seeded.",
         lambda service, call: service.audit(call.body.pool), views.Audit, body=bodies.AuditWish, body_optional=True,
-        long=True, errors=(NotReady,), role=OPERATOR,
+        long=True, errors=(UnknownPool, NotReady), role=OPERATOR,
     ),
     Route(
         "events", "GET", "/v1/events", "What happened; may wait until something does.",

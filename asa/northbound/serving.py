@@ -17,9 +17,10 @@ from typing import Any, Final
 from cheroot import wsgi
 from cheroot.connections import ConnectionManager
 from cheroot.workers.threadpool import ThreadPool, WorkerThread
+from falcon.constants import HTTP_METHODS
 
 from asa.northbound.access import UnixGate, address_counted
-from asa.northbound.application import CONNECTION
+from asa.northbound.application import CONNECTION, METHOD
 from asa.northbound.connection import Connection
 from asa.northbound.handshakes import Handshakes
 from asa.northbound.limits import (
@@ -47,6 +48,10 @@ class _Gateway(wsgi.Gateway_10):
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]  # the stubs know only the abstract one
         found: dict[str, Any] = super().get_environ()
         found[CONNECTION] = self.req.conn
+        found[METHOD] = found["REQUEST_METHOD"]
+        if found[METHOD] not in HTTP_METHODS:
+            # To falcon it would be no request at all. TRACE it knows, and no endpoint takes that.
+            found["REQUEST_METHOD"] = "TRACE"
         return found
 
 

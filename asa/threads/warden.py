@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -12,13 +13,15 @@ from asa.config.security import PLAIN
 from asa.errors import BadConfig
 from asa.lists import Lists, Turn
 from asa.membership import identity_of
+from asa.oversight import neighbours
 from asa.performer import peer_of
 from asa.quantities import format_time
 from asa.threads.duty import Duty
 from asa.threads.flooder import LIVES, LOOP_COUNT, PEERS_PER_SECOND, SOON_S
 from asa.views import DomainView
 from grasp import FloodItem, GraspError, Objective, TaggedObjective
-from grasp.security import BadIdentity, Identity, Stamp, load_crls, stamp
+from grasp.security import BadIdentity, Identity, NotMember, Stamp, load_crls, stamp
+from grasp.security.crl_fetch import CrlFetcher
 from objectives import InvalidValue
 from objectives.revoked import revoked_from_value
 
@@ -50,6 +53,7 @@ class Warden(Duty):
         self._revocations = revocations
         state = agent.config.agent.state_dir
         self._lists = Lists(state, revocations, agent.seals.issuers, agent.wall, time.monotonic)
+        self._fetcher = CrlFetcher(revocations, self.wake, clock=agent.wall)
         self._turn = Turn(REST_S)
         # None is no stamp of what is there: the first look is a change.
         self._stamp: Stamp | None = None
@@ -63,12 +67,18 @@ class Warden(Duty):
         self._lists.remember()
         self._stamp = stamp(self._directory)
         self._take_given()
+        self._follow()
+
+    def stop(self) -> None:
+        super().stop()
+        self._fetcher.stop()
 
     def listen(self) -> None:
         """Take in lists, and tell them, from now on."""
         name = self._agent.names.revoked
         self._agent.asa.on_synchronize(name, lambda: self._lists.told().to_value())
         self._agent.asa.on_flood(name, self._flooded)
+        self._agent.seals.met = self._fetcher.watch
 
     def greet(self) -> None:
         """A neighbour is there, which may not have heard of what was revoked."""
@@ -123,8 +133,15 @@ class Warden(Duty):
         agent.events.tell("identity-renewed", f"a certificate until {format_time(until)} is in force", expires=until)
         # Lists may be of a CA that is known now.
         self._take_given()
+        self._follow()
         # What others know by the old one may end with it.
         agent.flooder.greet()
+
+    def _follow(self) -> None:
+        """The lists that the own certificate and those above it name."""
+        with suppress(NotMember):
+            membership = self._identity.membership(self._revocations)
+            self._fetcher.watch(membership.path(self._identity.whole, self._agent.wall()))
 
     def _look_at_life(self) -> None:
         agent, identity, now = self._agent, self._identity, self._agent.wall()

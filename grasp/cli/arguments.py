@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from grasp.cli.values import NotAValue, parse_value
@@ -82,12 +83,16 @@ def _parser() -> argparse.ArgumentParser:
 # -- what is common
 
 
-def _network(parser: argparse.ArgumentParser, timeout: str) -> None:
+def _network(parser: argparse.ArgumentParser, timeout: str, member: bool = True) -> None:
     group = parser.add_argument_group("network")
     group.add_argument("--interface", action="append", metavar="NAME", help="repeatable; all if absent")
     group.add_argument("--timeout", type=_milliseconds, metavar="MS", help=timeout)
     group.add_argument("--port", type=_number(0, 0xFFFF), default=0, metavar="N", help="TCP port; any free one if 0")
     group.add_argument("--ipv4", action="store_true", help="use IPv4 too")
+    if member:
+        group.add_argument(
+            "--identity", type=Path, metavar="DIR", help="be a member of a domain, by the certificate and key in there"
+        )
 
 
 def _waiting(parser: argparse.ArgumentParser) -> None:
@@ -95,9 +100,14 @@ def _waiting(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(default_timeout=DEFAULT_TIMEOUT)
 
 
-def _running(parser: argparse.ArgumentParser) -> None:
-    _network(parser, "end after so long; without, at SIGINT or SIGTERM")
+def _running(parser: argparse.ArgumentParser, member: bool = True) -> None:
+    _network(parser, "end after so long; without, at SIGINT or SIGTERM", member)
     parser.set_defaults(default_timeout=None)
+
+
+def _monitor(parser: argparse.ArgumentParser) -> None:
+    # It hears what is sent in clear, and says nothing: nobody asks who it is.
+    _running(parser, member=False)
 
 
 def _peer(parser: argparse.ArgumentParser) -> None:
@@ -182,7 +192,7 @@ _COMMANDS: Final[tuple[tuple[str, Callable[[argparse.ArgumentParser], None], str
     ("floods", _floods, "what others flood"),
     ("serve", _serve, "answer for an objective"),
     ("relay", _running, "relay between interfaces, with no objective of its own"),
-    ("monitor", _running, "show every multicast message heard"),
+    ("monitor", _monitor, "show every multicast message heard"),
     ("decode", _decode, "show messages from hex, a file or a packet capture"),
 )
 

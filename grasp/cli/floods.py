@@ -16,6 +16,7 @@ from grasp.cli.nodes import (
     ready_text,
     timeout_of,
     wait_for_interface,
+    wait_for_neighbours,
 )
 from grasp.cli.output import Output, safe, table, text_of
 from grasp.cli.values import JSON, value_to_json
@@ -34,6 +35,8 @@ def flood(arguments: argparse.Namespace, output: Output) -> None:
         wait_for_interface(lambda: node.interfaces, arguments.interface, deadline)
         note_unusable(node, arguments.interface, output)
         names = [each.name for each in node.interfaces]
+        if not wait_for_neighbours(node, deadline):
+            raise LocalError(ErrorCode.noInterface, f"no neighbour of the domain on {', '.join(names)}")
         on_link = node.address is None
         links = asa.flood(objective, arguments.ttl)
     if not links:

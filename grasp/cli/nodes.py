@@ -8,7 +8,8 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from grasp.api import Node
 from grasp.calls import Peer
@@ -22,6 +23,7 @@ from grasp.wire import IPv4Locator, IPv6Locator, Locator
 
 ASA_NAME: Final = "grasp-cli"
 _POLL_S: Final = 0.02
+_SETTLED_S: Final = 0.5
 
 
 def timeout_of(arguments: argparse.Namespace) -> int | None:
@@ -42,8 +44,12 @@ def left_until(deadline: float) -> int:
 
 @contextmanager
 def node_of(arguments: argparse.Namespace) -> Iterator[Node]:
-    """A running node on the wanted interfaces. Raises ``noSocket`` with what is in the way."""
-    node = Node(arguments.interface, port=arguments.port, ipv4=arguments.ipv4)
+    """A running node on the wanted interfaces, a member of a domain with ``--identity``.
+
+    Raises ``noSocket`` with what is in the way, ``badIdentity``.
+    """
+    options: dict[str, Any] = {} if arguments.identity is None else _member(arguments.identity)
+    node = Node(arguments.interface, port=arguments.port, ipv4=arguments.ipv4, **options)
     try:
         node.start()
     except LocalError as error:
@@ -52,6 +58,40 @@ def node_of(arguments: argparse.Namespace) -> Iterator[Node]:
         yield node
     finally:
         node.stop()
+
+
+def _member(directory: Path) -> dict[str, Any]:
+    """What a node is a member with."""
+    from grasp.security import BadCrl, Identity, Revocations, load_crls
+
+    identity = Identity.load(directory)
+    revocations = Revocations()
+    for each in load_crls(directory):
+        try:
+            revocations.add(each, (*identity.trust, *identity.chain), time.time())
+        except BadCrl as error:
+            raise LocalError(ErrorCode.badIdentity, f"{directory}/crl.pem: {error}") from None
+    return {"identity": identity, "revocations": revocations}
+
+
+def wait_for_neighbours(node: Node, deadline: float | None) -> bool:
+    """In a domain, wait until there is a link to a neighbour, and no more have come for a moment.
+
+    False if there was none by the deadline; True at once outside a domain, where nobody knows.
+    """
+    if not node.secured:
+        return True
+    found, since = 0, time.monotonic()
+    while True:
+        now = time.monotonic()
+        up = sum(each.member is not None for each in node.neighbours)
+        if up != found:
+            found, since = up, now
+        if found and now - since >= _SETTLED_S:
+            return True
+        if deadline is not None and now >= deadline:
+            return found > 0
+        time.sleep(_POLL_S)
 
 
 def socket_error(error: LocalError, port: int) -> LocalError:

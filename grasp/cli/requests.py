@@ -19,6 +19,7 @@ from grasp.cli.nodes import (
     peer_of,
     timeout_of,
     wait_for_interface,
+    wait_for_neighbours,
 )
 from grasp.cli.output import Failed, Output, safe, table, text_of
 from grasp.cli.values import JSON, value_to_json
@@ -37,6 +38,8 @@ def discover(arguments: argparse.Namespace, output: Output) -> None:
     with node_of(arguments) as node:
         wait_for_interface(lambda: node.interfaces, arguments.interface, deadline)
         note_unusable(node, arguments.interface, output)
+        if peer is None:
+            wait_for_neighbours(node, deadline)
         where = ", ".join(each.name for each in node.interfaces)
         with node.register_asa(ASA_NAME) as asa:
             count = None if arguments.all else arguments.count
@@ -96,6 +99,7 @@ def _reach(arguments: argparse.Namespace, node: Node, output: Output) -> tuple[P
     if peer is None:
         wait_for_interface(lambda: node.interfaces, arguments.interface, deadline)
         note_unusable(node, arguments.interface, output)
+        wait_for_neighbours(node, deadline)
     return peer, left_until(deadline)
 
 

@@ -41,11 +41,11 @@ def download(url: str, *, seconds: float, most: int) -> bytes:
     for _ in range(REDIRECTS + 1):
         try:
             found = _get(_parts(url), deadline, most)
+            if isinstance(found, bytes):
+                return found
+            url = urljoin(url, found)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise DownloadFailed(f"{type(error).__name__}: {ascii(str(error))[1:-1][:120]}") from None
-        if isinstance(found, bytes):
-            return found
-        url = urljoin(url, found)
     raise DownloadFailed(f"more than {REDIRECTS} redirections")
 
 
@@ -85,6 +85,8 @@ def _get(parts: SplitResult, deadline: float, most: int) -> bytes | str:
             wire.close()
     if len(body) > most:
         raise DownloadFailed(f"more than {most} bytes")
+    if response.length:
+        raise DownloadFailed(f"{response.length} bytes are missing")
     return body
 
 

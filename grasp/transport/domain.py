@@ -104,8 +104,6 @@ class DomainSubstrate(HostSubstrate):
     def _end(self) -> None:
         self._links.stop()
         self._kept.clear(last=True)
-        for each in list(self._secured):
-            each.close()
 
     def multicast(self, interface: int, data: bytes) -> bool:
         return self._running and self._links.multicast(interface, data)

@@ -65,7 +65,7 @@ class TlsConnection:
     """
 
     __slots__ = (
-        "_closed", "_ended", "_engine", "_keep", "_left", "_refusal", "_sending", "_session", "_wire",
+        "_closed", "_deserted", "_ended", "_engine", "_keep", "_left", "_refusal", "_sending", "_session", "_wire",
         "interface", "member", "peer", "peer_name", "peer_port", "state",
     )  # fmt: skip
 
@@ -86,6 +86,7 @@ class TlsConnection:
         self._engine = threading.Lock()
         self._sending = threading.Lock()
         self._closed = False
+        self._deserted = False
         self._refusal = ""
         self.state = state
         self.member: Member = session.member
@@ -125,24 +126,32 @@ class TlsConnection:
     def receive(self, seconds: float) -> bytes:
         session, wire = self._session, self._wire
         deadline = 0.0
-        data = b""
+        fed = b""
         try:
             while True:
                 with self._engine:
-                    if data:
-                        session.feed(data)
+                    session.feed(fed)
                     data = session.read()
                 if data:
                     return data
+                if fed:
+                    self._answer()
                 now = time.monotonic()
                 deadline = deadline or now + seconds
-                data = wire.receive(deadline - now)
-                if not data:
+                fed = wire.receive(deadline - now)
+                if not fed:
                     return self._over()
         except TlsClosed:
             return self._over()
+        except OSError as error:
+            if self._refusal:
+                raise NotMemberError(self._refusal) from None
+            if isinstance(error, TlsFailed):
+                self._answer()
+            raise
 
     def _over(self) -> bytes:
+        self._deserted = True
         if self._refusal:
             raise NotMemberError(self._refusal)
         return b""
@@ -164,18 +173,23 @@ class TlsConnection:
             return
         self._closed = True
         self._ended(self)
-        self._say_so()
+        if not self._deserted:
+            self._answer(last=True)
         self._wire.close()
 
-    def _say_so(self) -> None:
-        """close_notify, unless somebody is sending: what nobody waits for holds up nobody."""
+    def _answer(self, last: bool = False) -> None:
+        """Send what TLS itself has to say, with close_notify if it is the ``last``.
+
+        Nobody waits for it, so it waits for nobody: if somebody is sending it goes with what is sent next, or never.
+        """
         if not self._sending.acquire(blocking=False):
             return
         try:
             with self._engine:
-                self._session.close()
+                if last:
+                    self._session.close()
                 data = self._session.outgoing()
+            if data:
+                self._wire.finish(data)
         finally:
             self._sending.release()
-        if data:
-            self._wire.finish(data)

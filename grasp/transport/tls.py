@@ -38,7 +38,10 @@ _OPTIONS: Final = (
     | _DISABLE_CA_NAMES
     | _NO_CERTIFICATE_COMPRESSION
 )
-_NO_CRL: Final = 3  # X509_V_ERR_UNABLE_TO_GET_CRL
+# What OpenSSL calls its objections to a certificate (X509_V_ERR_…).
+_NO_CRL: Final = 3
+_SELF_SIGNED_LEAF: Final = 18
+_SELF_SIGNED_TOP: Final = 19
 _RECORD: Final = 16_384
 _OUTGOING: Final = 65_536
 _ABOUT_CERTIFICATES: Final = ("certificate", "unknown ca", "access denied")
@@ -63,25 +66,27 @@ class _Judgement:
     A callback must not raise: the library would keep the exception for another connection of the same context.
     """
 
-    __slots__ = ("certificates", "chain", "contexts", "link", "member", "protocols", "top", "why")
+    __slots__ = ("certificates", "chain", "contexts", "last", "link", "member", "protocols", "top", "why")
 
     def __init__(self, contexts: _Current, protocols: tuple[bytes, ...]) -> None:
         self.contexts = contexts
         self.protocols = protocols
         self.link = protocols == (LINK,)
         self.certificates: dict[int, x509.Certificate] = {}
-        self.top = -1
+        self.top = self.last = -1
         self.chain: tuple[x509.Certificate, ...] = ()
         self.member: Member | None = None
         self.why = ""
 
-    def presented(self, certificate: crypto.X509, depth: int, error: int) -> bool:
+    def presented(self, certificate: crypto.X509, depth: int, objection: int) -> bool:
         """OpenSSL has something to say of a certificate of the peer's chain; whether to go on."""
         if depth not in self.certificates:
             self.certificates[depth] = certificate.to_cryptography()
-        # The first objection is always to the top of the chain, whose issuer OpenSSL does not know.
-        self.top = depth if self.top < 0 else self.top
-        if error == _NO_CRL and depth == self.top:
+        if self.top < 0:
+            # The first objection is always to the top: OpenSSL trusts nobody. Self-signed, it needs no list.
+            self.top = depth
+            self.last = depth - 1 if objection == _SELF_SIGNED_TOP else depth
+        if objection == _SELF_SIGNED_LEAF or (objection == _NO_CRL and depth == self.last):
             return self.judge()
         return True
 
@@ -225,7 +230,8 @@ class TlsSession:
         if server:
             self._connection.set_accept_state()
         else:
-            self._connection.set_alpn_protos(list(protocols))
+            if protocols:
+                self._connection.set_alpn_protos(list(protocols))
             self._connection.set_connect_state()
 
     def feed(self, data: bytes) -> None:

@@ -44,6 +44,14 @@ origin = ["*"]
 params = true
 """
 
+RELAY = """
+import sys, threading, grasp
+from grasp.security import Identity
+limits = grasp.Limits(multicast_size=16_384)
+with grasp.Node(identity=Identity.load(sys.argv[1]), limits=limits):
+    threading.Event().wait()
+"""
+
 READY_S = 60.0
 PATIENCE_S = 40.0
 """The bound of every wait of these tests; none is meant to be used up."""
@@ -337,9 +345,7 @@ class Domain:
         made = cls(lab, network(lab, list(pairwise(names))), directory, {}, Authority(), rules)
         for name in relays:
             with open(directory / f"{name}.log", "wb") as log:
-                made.hosts[name].python(
-                    "-m", "grasp", "relay", "--identity", str(made.identity(name)), stdout=log, stderr=log
-                )
+                made.hosts[name].python("-c", RELAY, str(made.identity(name)), stdout=log, stderr=log)
         return made
 
     def identity(self, name: str, **odd: Any) -> Path | None:

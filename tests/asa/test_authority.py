@@ -99,3 +99,9 @@ def test_a_member_speaks_for_each_of_its_instances() -> None:
 
 def test_over_a_substrate_that_knows_nobody_everybody_is_who_it_says() -> None:
     assert not PLAIN.impostor(None, NodeId("rack-1", "0" * 16))
+
+
+def test_a_name_that_would_spoil_a_log_is_not_repeated_as_it_is() -> None:
+    why = DELEGATOR.impostor("x\n2026 INFO root: all is well" + "y" * 500, NodeId("rack-1", "0" * 16))
+    assert why.isprintable()
+    assert len(why) < 120

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from asa.config import (
     MAX_FILE,
     AgentSection,
+    AllowSection,
     ApiSection,
     Config,
+    DomainSection,
     EnforcementSection,
     FlowsSection,
     GraspSection,
@@ -34,6 +36,7 @@ from asa.traffic import BUILT_IN, TrafficClass, TrafficClasses
 
 ROOT = Path(__file__).parents[2]
 AGENT = '[agent]\nname = "o"\nmode = "origin"\n'
+PLAIN = '[grasp]\nsubstrate = "plain"\n'
 REAL = EnforcementSection("auto")
 
 
@@ -50,9 +53,10 @@ def problems(text: str) -> dict[str, tuple[str, str]]:
 
 def test_two_keys_are_enough() -> None:
     assert parse(AGENT, "x") == Config(AgentSection("o", "origin"))
-    config = parse('[agent]\nname = "d"\nmode = "delegator"\n', "x")
+    config = parse(f'[agent]\nname = "d"\nmode = "delegator"\n{PLAIN}', "x")
     assert config.agent == AgentSection("d", "delegator", Path("/var/lib/asa"), "info")
     assert config.grasp == GraspSection(None, 0, None, False, "EX1.", "plain")
+    assert GraspSection().substrate == "domain"
     assert config.api == ApiSection(
         Path("/run/asa/asa.sock"), 0o660, None, (), ("*",), (), None, None, None, None, None, (), (), 8, 1_000, None
     )
@@ -293,7 +297,7 @@ BAD: list[tuple[str, str, list[tuple[str, str]], str]] = [
                                    ('"example.com:bandwidth"', "is 'example.com:bandwidth'"),
                                    ('"-a.com:x."', "is '-a.com:x.'"), ('"EX1.\\n"', "is 'EX1.\\n'"), ("1", "is 1")],
      PREFIXES),
-    ("grasp", "substrate", [('"tls"', "is 'tls'"), ("true", "is true")], '"plain" or "domain"'),
+    ("grasp", "substrate", [('"tls"', "is 'tls'"), ("true", "is true")], '"domain" or "plain"'),
     ("domain", "identity", [('"identity"', "is 'identity'"), ("1", "is 1")], "an absolute path"),
     ("api", "socket", [('"asa.sock"', "is 'asa.sock'")], "an absolute path"),
     ("api", "socket", [(f'"/{"é" * 54}"', "is 109 bytes long")], "at most 107 bytes: the kernel takes no longer one"),
@@ -482,7 +486,7 @@ def test_a_wrong_pool_is_told(text: str, expected: dict[str, tuple[str, str]]) -
         (f"{AGENT}[link]\n", {"link": ("is no list of sections", "[[link]], with two brackets, once for each link")}),
         (f"route = 1\n{AGENT}",
          {"route": ("is no list of sections", "[[route]], with two brackets, once for each route")}),
-        ('[agent]\nname = "d"\nmode = "delegator"\n[[pool]]\nname = "wan"\ncapacity = 5\n',
+        (f'[agent]\nname = "d"\nmode = "delegator"\n{PLAIN}[[pool]]\nname = "wan"\ncapacity = 5\n',
          {"pool": ("is for an origin", 'mode = "origin", or no [[pool]]: a delegator gets its capacity from peers')}),
         (f'{AGENT}[api]\ntcp = "127.0.0.1:7180"\n',
          {"api.token_file": ("is missing", "a file with a token, or an [[api.client]], is required with tcp")}),
@@ -544,7 +548,7 @@ def test_every_problem_is_told_at_once() -> None:
     assert list(found) == [
         "log", "agent.name", "grasp.adress", "grasp.port", "api.workers", "api.token_file", "limits.events",
         "flows.prefer", "classes.'Voice'", "classes.'Voice'.dscp", "pool[0].capacity", "pool[1].capacity",
-        "link[0].capacity", "route[0].prefix", "pool", "pool[1].name",
+        "link[0].capacity", "route[0].prefix", "pool", "pool[1].name", "allow",
     ]  # fmt: skip
 
 
@@ -788,7 +792,8 @@ def test_a_group_is_one_of_this_host(tmp_path: Path) -> None:
         lambda: Config(AgentSection("a", "origin"), links=(LinkSection("eth0", 1), LinkSection("eth0", 2))),
         lambda: Config(AgentSection("a", "origin"), routes=(RouteSection(ip_network("::/0"), "a"),) * 2),
         lambda: Config(AgentSection("a", "origin"), traffic_classes=(TrafficClass("x", 1), TrafficClass("y", 1))),
-        lambda: Config(AgentSection("a", "delegator"), pools=(PoolSeed("wan", 1),)),
+        lambda: Config(AgentSection("a", "delegator"), GraspSection(substrate="plain"), pools=(PoolSeed("wan", 1),)),
+        lambda: DomainSection(Path("identity")),
         lambda: Config(AgentSection("a", "origin"), pools=(PoolSeed("wan", 1), PoolSeed("wan", 1))),
     ],
 )
@@ -810,6 +815,7 @@ def test_every_key_is_documented_with_its_default() -> None:
     sections = {
         "agent": AgentSection, "grasp": GraspSection, "api": ApiSection, "pool": PoolSeed, "limits": LimitsSection,
         "link": LinkSection, "route": RouteSection, "flows": FlowsSection, "enforcement": EnforcementSection,
+        "domain": DomainSection, "allow": AllowSection,
     }  # fmt: skip
     for name, section in sections.items():
         keys = re.findall(r"^\| `([a-z0-9_]+)` \|", chapters.pop(name), re.MULTILINE)

@@ -54,7 +54,7 @@ def test_every_key_is_read() -> None:
 def test_what_is_left_out_allows_what_needs_no_trust() -> None:
     (only,) = parse(f'{ORIGIN}[[allow]]\nmembers = ["x"]\n', "x").allow
     assert (only.origin, only.params, only.ask, only.audit) == ((), False, None, True)
-    assert parse(ORIGIN, "x").domain.identity == Path("/etc/asa/identity")
+    assert parse(ORIGIN, "x").domain.identity == Path("/var/lib/asa/identity")
 
 
 @pytest.mark.parametrize(

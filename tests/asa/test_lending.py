@@ -147,7 +147,7 @@ def test_no_member_can_make_more_different_times_than_there_may_be(monkeypatch: 
     it = ledger()
     for number in range(2):
         asked(it, number, 1, start=NOW + 10 * number, end=NOW + 10 * number + 5)
-    with pytest.raises(Declined, match="^more than 4 different times"):
+    with pytest.raises(Declined, match=r"^more than 4 different times"):
         asked(it, 7, 1, start=NOW + 50, end=NOW + 60)
     unlimited = transfer.escrow(it, NOW, PARAMS, replace(ASK, start=NOW + 50, end=NOW + 60), most=MAX_RATE)
     it.apply(unlimited.changes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
+from ipaddress import IPv6Address
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +22,7 @@ from asa.threads.warden import Warden
 from grasp import GraspError
 from grasp.errors import ErrorCode, PeerError
 from grasp.security import Identity, Revocations, der
+from grasp.transport import Interface, Neighbour
 from objectives import NodeId
 from objectives.agent import Announcement
 from objectives.params import Params
@@ -79,7 +81,7 @@ class World:
             domain=DomainSection(identity=self.directory),
         )
         self.agent = SimpleNamespace(
-            config=config, node=SimpleNamespace(revocations=self.revocations, renew=self.renewed.append), seals=seals,
+            config=config, node=self.node(), seals=seals,
             events=events, problem=problems.set, complain=self.complaints.append, wall=self.wall, identity=identity,
             names=SimpleNamespace(revoked="EX1.Revoked"), asa=self.network, peers=Peers(ME, random.Random(1)),
             policy=SimpleNamespace(params=Params()), flooder=SimpleNamespace(greet=lambda: None),
@@ -88,6 +90,14 @@ class World:
         self.warden = Warden(self.agent, identity, lambda *_: None, random.Random(1))
         self.warden.prepare()
         self.warden.listen()
+
+    def node(self):
+        return SimpleNamespace(
+            revocations=self.revocations,
+            renew=self.renewed.append,
+            neighbours=(),
+            interfaces=(Interface("eth0", 3, None, (), ()),),
+        )
 
     def wall(self):
         return self.now
@@ -260,6 +270,17 @@ def test_a_list_too_long_to_pass_on_is_told(world, ca):
     assert "CN=ca" in world.turn()["crl-too-long"]
 
 
+def test_who_speaks_plain_grasp_on_a_link_is_told_and_members_are_not(world):
+    member = Neighbour(3, IPv6Address("fe80::1"), world.agent.identity.member, world.now, "up")
+    stranger = Neighbour(3, IPv6Address("fe80::2"), None, world.now, "plain")
+    world.agent.node.neighbours = (member,)
+    assert world.turn() == {}
+    world.agent.node.neighbours = (member, stranger)
+    assert "fe80::2 on eth0" in world.turn()["plain-neighbour"]
+    world.agent.node.neighbours = ()
+    assert world.turn() == {}
+
+
 def test_others_are_asked_for_what_was_flooded_before_this_agent_was_there(world, ca):
     rack = ca.issue("rack-9")
     ca.revoke(rack)
@@ -276,3 +297,35 @@ def test_others_are_asked_for_what_was_flooded_before_this_agent_was_there(world
     assert world.revocations.revoked(rack.certificate)
     world.turn()
     assert len(world.network.asked) == 2
+
+
+def test_the_lists_that_the_own_certificate_and_those_of_others_name_are_retrieved(tmp_path, ca, monkeypatch):
+    rack = ca.issue("rack-9")
+    ca.revoke(rack)
+    served = {"http://crl.example/own": ca.crl(number=5), "http://crl.example/below": b""}
+    asked = []
+
+    def fetch(url, **_):
+        asked.append(url)
+        return served[url]
+
+    monkeypatch.setattr("grasp.security.crl_fetch.download", fetch)
+    world = World(tmp_path, ca, crl_urls=["http://crl.example/own"])
+    below = Authority(name="below", issuer=ca)
+    far = Seals(
+        below.identity("far", below.issue("far", crl_urls=["http://crl.example/below"])), lambda: world.revocations,
+        world.wall, time.monotonic,
+    )  # fmt: skip
+    lost = below.issue("lost")
+    below.revoke(lost)
+    served["http://crl.example/below"] = below.crl()
+    try:
+        deadline = time.monotonic() + 30
+        assert world.agent.seals.open("x", far.wrap("x", 1)).member.name == "far"
+        while not (world.revocations.revoked(rack.certificate) and world.revocations.revoked(lost.certificate)):
+            assert time.monotonic() < deadline, asked
+            time.sleep(0.01)
+    finally:
+        world.warden.stop()
+    assert world.turn() == {}
+    assert len(world.told("revocations-changed")) == 1

@@ -19,7 +19,7 @@ from objectives import NodeId
 from objectives.reach import Reach
 
 ME, PEER = NodeId("me", "0" * 16), NodeId("peer", "1" * 16)
-AGENT = AgentSection("me", "delegator")
+AGENT = AgentSection("me", "origin")
 
 ONE = '[hosts.web1]\naddresses = ["10.0.0.1"]\n'
 TWO = '[hosts.web1]\naddresses = ["10.0.0.2"]\n'

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,9 +32,11 @@ def openssl(*argv: str | Path, status: int = 0, passphrase: bytes = PASSPHRASE) 
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CA that has issued nothing; deriving its key takes a moment."""
+    """A CA that has issued nothing, whose passphrase is cheap to try: a true one takes a moment each time."""
     directory = tmp_path_factory.mktemp("pristine") / "ca"
-    authority.create(directory, DOMAIN, PASSPHRASE, now=time.time())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keys, "_COST", 2)
+        authority.create(directory, DOMAIN, PASSPHRASE, now=time.time())
     return directory
 
 
@@ -55,14 +56,8 @@ def ca(home: Path) -> Authority:
 
 def unlocked(home: Path, clock: Callable[[], float] = time.time) -> Authority:
     found = Authority(home / "ca", clock)
-    # What unlock() does, without deriving the same key again for every test.
-    found._key = _decrypted((home / "ca" / "key.pem").read_bytes())
+    found.unlock(PASSPHRASE)
     return found
-
-
-@cache
-def _decrypted(pem: bytes) -> keys.PrivateKey:
-    return keys.decrypted(pem, PASSPHRASE, "key.pem")
 
 
 @pytest.fixture(scope="session")

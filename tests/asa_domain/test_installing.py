@@ -35,7 +35,8 @@ class Foreign:
         self.home = home
         home.mkdir()
         self.root, self.below = home / "root.pem", home / "below.pem"
-        self._key("root"), self._key("below")
+        self._key("root")
+        self._key("below")
         (home / "ca.ext").write_text(
             "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n"
         )
@@ -240,10 +241,10 @@ def test_a_list_that_is_none_of_the_domains(tmp_path: Path, crl: bytes) -> None:
     assert load_crls(tmp_path) == ()
 
 
-def csr(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, digest: hashes.HashAlgorithm | None = None) -> bytes:
+def csr(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "evil")])
     builder = x509.CertificateSigningRequestBuilder().subject_name(name)
-    return builder.sign(key, digest or hashes.SHA256()).public_bytes(Encoding.PEM)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 WEAK = {

@@ -44,6 +44,8 @@ CONFIG_TEXT = """
 [agent]
 name = "me"
 mode = "delegator"
+[grasp]
+substrate = "plain"
 [[link]]
 interface = "eth0"
 capacity = 100_000_000

@@ -25,7 +25,7 @@ from asa.traffic import BUILT_IN, TrafficClass, TrafficClasses
 from asa.whereabouts import limits
 from objectives import NodeId, Window
 
-AGENT = AgentSection("me", "delegator")
+AGENT = AgentSection("me", "origin")
 SERVES = (ip_network("10.0.1.0/24"), ip_network("10.0.2.0/24"))
 ROUTES = (
     RouteSection(ip_network("10.0.1.0/24"), "eth1", ()),

@@ -7,9 +7,8 @@ import socket
 import struct
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from random import Random
 from typing import Any
 
@@ -19,23 +18,14 @@ from lab import Host, Lab
 from tests.network.raw import KINDS_ABOUT_SESSIONS, M_DISCOVERY, M_NEGOTIATE, M_RESPONSE, NEG, SYN, Raw, Wire, items
 from tests.network.steer import Agent, Failed, eventually
 
-from .messages import MARK, MULTICAST, bytes_of, message
+from .besieged import Besieged, Level
+from .messages import MULTICAST, bytes_of, message
 
 TARGET, HONEST, ATTACKER = "fd00::1", "fd00::2", "fd00::3"
 HELD = 40  #: connections the attacker leaves open at a time
-RECOVERY = 75.0  #: seconds until all that was begun in the attack is over: a session may last a minute
 
 
-@dataclass
-class Level:
-    """What a process holds."""
-
-    threads: int
-    descriptors: int
-    rss_kib: int
-
-
-class Siege:
+class Siege(Besieged):
     """The node under attack (`target`), an honest one (`honest`), the attacker (`raw`) and a silent far host.
 
     The target has a second link, so that it relays; it answers rapid discoveries, serves "neg", queues
@@ -43,13 +33,12 @@ class Siege:
     """
 
     def __init__(self, lab: Lab) -> None:
+        super().__init__()
         hosts = [lab.host(name) for name in ("target", "honest", "attacker", "far")]
         lab.lan(*hosts[:3])
         lab.link(hosts[0], hosts[3])
         for host, address in zip(hosts, (TARGET, HONEST, ATTACKER), strict=False):
             host.address(f"{address}/64", "eth0")
-        self.sent: Counter[str] = Counter()
-        self.found: list[str] = []  #: what went wrong during the attack itself
         self.target, self.honest = Agent(hosts[0]), Agent(hosts[1])
         self.attacker: Host = hosts[2]
         self.target.start(rapid=True)
@@ -76,9 +65,6 @@ class Siege:
 
     # -- what is found
 
-    def level(self) -> Level:
-        return Level(self.target.threads(), self.target.descriptors(), self.target.rss_kib())
-
     def serves(self) -> bool:
         """Whether an honest node can discover, negotiate and synchronize."""
         try:
@@ -90,52 +76,13 @@ class Siege:
         except Failed:
             return False
 
-    def recovered(self, before: Level) -> list[str]:
-        """What is still wrong, `RECOVERY` seconds after the attack at the latest; empty if nothing is."""
+    def renew(self) -> None:
         self.target.stop_listening("queue")
         self.target.code_of("listen", "queue", timeout=1)
-        wrong: list[str] = []
 
-        def look() -> bool:
-            wrong.clear()
-            # Threads that are too many go with the connections that come.
-            for _ in range(8):
-                self.honest.code_of("synchronize", "syn", peer=[[TARGET, 6, self.port], 0], timeout=2_000)
-            now = self.level()
-            names = self.target.thread_names()
-            if self.target.statistics()["sessions"]:
-                wrong.append(f"{self.target.statistics()['sessions']} sessions are open")
-            if now.descriptors > before.descriptors + 2:
-                wrong.append(f"{now.descriptors} descriptors, {before.descriptors} before")
-            if now.threads > before.threads + 4:
-                wrong.append(f"{now.threads} threads, {before.threads} before: {names}")
-            wrong.extend(
-                f"thread {name} is gone"
-                for name in ("MainThread", "grasp-multicast", "grasp-interfaces")
-                if name not in names
-            )
-            if sum(name.startswith("grasp-accept") for name in names) < 2:
-                wrong.append(f"nobody accepts: {names}")
-            return not wrong
-
-        eventually(look, RECOVERY)
-        if not eventually(self.serves):
-            wrong.append("it does not serve an honest node")
-        return wrong + self.found + self.complaints()
-
-    def complaints(self) -> list[str]:
-        """What its log says that it should not."""
-        log = self.target.log()
-        loud = [line for line in log.splitlines() if " WARNING " in line or " ERROR " in line]
-        found = []
-        if "Traceback" in log:
-            at = log.index("Traceback")
-            found.append(log[max(0, at - 200) : at + 2_000])
-        if len(loud) > 20:
-            found.append(f"{len(loud)} warnings, such as {loud[-1][:200]}")
-        found += [f"a line of {len(line)} bytes in its log: {line[:200]}" for line in loud if len(line) > 1_000][:1]
-        found += [f"a stranger's text in a warning: {line[:200]}" for line in loud if MARK in line][:1]
-        return found
+    def poke(self) -> None:
+        for _ in range(8):
+            self.honest.code_of("synchronize", "syn", peer=[[TARGET, 6, self.port], 0], timeout=2_000)
 
     # -- the attack
 

@@ -16,7 +16,11 @@ def main() -> None:
     with node:
         asa = node.register_asa("flooder")
         asa.register(Objective.synchronization("EX1"))
-        node.on_neighbour(lambda _: asa.flood(Objective.synchronization("EX1", f"from {identity.name}"), 60_000))
+
+        def tell(_: int) -> None:
+            asa.flood(Objective.synchronization("EX1", f"from {identity.name}"), 60_000)
+
+        node.on_neighbour(tell)
         threading.Event().wait()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from ipaddress import IPv6Address
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -93,8 +93,8 @@ def test_whatever_happens_to_a_link_one_is_left(extras: list[tuple[str, ...]]) -
     assert explore(linked("ab", *extras), settled) > 4
 
 
-@pytest.mark.parametrize("names", ["a", "b", "ab"])
-def test_nothing_said_is_lost_when_a_link_is_made_anew(names: str) -> None:
+@pytest.mark.parametrize(("renewing", "saying"), [("a", "aab"), ("b", "abb"), ("ab", "a"), ("ab", "b")])
+def test_nothing_said_is_lost_when_a_link_is_made_anew(renewing: str, saying: str) -> None:
     def all_heard(world: World) -> None:
         world.settle()
         world.check_mesh()
@@ -102,7 +102,7 @@ def test_nothing_said_is_lost_when_a_link_is_made_anew(names: str) -> None:
         assert sorted(a.heard) == [f"b{each + 1}" for each in range(b.said)]
         assert sorted(b.heard) == [f"a{each + 1}" for each in range(a.said)]
 
-    extras = [("renew", each) for each in names] + [("say", each) for each in names]
+    extras = [("renew", each) for each in renewing] + [("say", each) for each in saying]
     assert explore(linked("ab", *extras), all_heard) > 20
 
 
@@ -244,6 +244,16 @@ def test_a_candidate_that_was_forgotten_begins_anew() -> None:
     assert shell.attempts(1.0) == [0.25]
 
 
+def test_a_candidate_that_expired_unnoticed_begins_anew_too() -> None:
+    shell = Shell()
+    shell.hears(LOW, 5.0)
+    (tried,) = shell.after(3.0)
+    shell.pairing.closed(shell.now, tried.link, "refused")
+    shell.now += 3.0
+    assert shell.hears(LOW, 5.0)
+    assert kinds(shell.after(0.1)) == [Do.OPEN]
+
+
 def test_a_candidate_heard_again_does_not_begin_anew() -> None:
     shell = Shell()
     shell.hears(LOW, 30.0)
@@ -277,11 +287,33 @@ def test_a_success_resets_the_back_off() -> None:
 def test_an_attempt_has_10_s_in_all() -> None:
     shell = Shell()
     link = shell.opens()
+    link.reached = True
     shell.after(6.0)
     shell.pairing.secured(shell.now, link, "them", 0)
     assert shell.after(3.9) == []
     (action,) = shell.after(0.2)
     assert (action.do, action.link) == (Do.CLOSE, link)
+
+
+def test_who_is_not_there_is_not_waited_for() -> None:
+    shell = Shell()
+    link = shell.opens()
+    assert shell.after(1.9) == []
+    (action,) = shell.after(0.2)
+    assert (action.do, action.link) == (Do.CLOSE, link)
+
+
+def test_a_member_that_connects_takes_the_place_of_who_has_proved_nothing() -> None:
+    shell = Shell()
+    candidates = shell.pairing.candidates
+    for number in count():
+        place = Place(IPv6Address((0xFE80 << 112) + 0xBAD_0000 + number), 7000)
+        if candidates.heard(shell.now, 1, place, 60.0, 60.0)[0] is None:
+            break
+    member = Place(IPv6Address("fe80::77"), 7000)
+    assert candidates.heard(shell.now, 1, member, 60.0, 0.0) == (None, False)
+    assert candidates.heard(shell.now, 1, member, 60.0, 0.0, member=True)[1]
+    assert sum(1 for _ in candidates) == number
 
 
 @pytest.mark.parametrize("greeted", [False, True])
@@ -363,10 +395,18 @@ def test_the_same_member_on_two_interfaces_has_a_link_on_each() -> None:
 def test_a_member_with_many_instances_loses_its_own_first_ones() -> None:
     shell = Shell(limit=64)
     honest = shell.link(HIGH, "honest")
-    links = [shell.takes(Place(LOW.address, port))[0] for port in range(1, 13)]
+    links = [shell.takes(Place(IPv6Address(f"fe80::3:{number:x}"), 7000))[0] for number in range(12)]
     assert honest.phase is Phase.UP
     assert Counter(each.phase for each in links) == {Phase.UP: 8, Phase.CLOSED: 4}
     assert all(each.phase is Phase.CLOSED for each in links[:4])
+
+
+def test_one_address_has_a_few_places_and_leaves_room_for_others() -> None:
+    shell = Shell(limit=64)
+    assert [shell.hears(Place(LOW.address, port)) for port in range(1, 13)] == [True] * 8 + [False] * 4
+    assert shell.hears(HIGH)
+    links = [shell.takes(Place(OWN.address, port))[0] for port in range(1, 13)]
+    assert Counter(each.phase for each in links) == {Phase.UP: 8, Phase.CLOSED: 4}
 
 
 def test_who_takes_a_link_up_and_says_anything_but_a_noop_does_not_get_it() -> None:

@@ -16,8 +16,9 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from grasp import ASA, FloodItem, GraspError, Limits, Node, Objective, Peer, TaggedObjective
@@ -40,14 +41,20 @@ class Agent:
         self.sessions: dict[int, Session] = {}
         self.served: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.flooded: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.calls: Counter[str] = Counter()
         self.gates: dict[str, threading.Event] = {}
         self.numbers = itertools.count(1)
         self.lock = threading.Lock()
 
     # -- life
 
-    def do_start(self, interfaces=None, *, address=None, limits=None, **kw):
+    def do_start(self, interfaces=None, *, address=None, limits=None, identity=None, **kw):
+        """``identity``: the directory it is in."""
         self.asas.clear()
+        if identity is not None:
+            from grasp.security import Identity
+
+            kw["identity"] = Identity.load(Path(identity))
         self.node = Node(
             interfaces,
             address=ip_address(address) if address else None,
@@ -103,6 +110,15 @@ class Agent:
             "discarded": found.discarded,
         }
 
+    def do_neighbours(self):
+        """Who is on the links: name, address and state."""
+        return [[each.member and each.member.name, str(each.address), each.state] for each in self.node.neighbours]
+
+    def do_calls(self):
+        """How often handlers were called, for each objective."""
+        with self.lock:
+            return dict(self.calls)
+
     def do_thread_names(self):
         return sorted(each.name for each in threading.enumerate() if not each.name.startswith("steer"))
 
@@ -143,10 +159,10 @@ class Agent:
     def _peer(self, peer):
         if peer is None:
             return None
-        locator, interface = peer
+        locator, interface, *member = peer
         if isinstance(interface, str):
             interface = next(each.index for each in self.node.interfaces if each.name == interface)
-        return Peer(locator_from_json(locator), interface)
+        return Peer(locator_from_json(locator), interface, *member)
 
     def do_discover(self, objective, timeout=5_000, *, peer=None, asa="asa", loop_count=None, **kw):
         if loop_count is not None:
@@ -239,6 +255,7 @@ class Agent:
             record = {"name": name, "asa": asa, "offers": [], **self._state(session), "ending": "open"}
             with self.lock:
                 self.served.append(record)
+                self.calls[name] += 1
             try:
                 self._play(script, session, record)
             except GraspError as error:
@@ -329,6 +346,7 @@ class Agent:
         def handler(tagged):
             with self.lock:
                 self.flooded.append(self._tagged(tagged))
+                self.calls[tagged.objective.name] += 1
             if gate is not None:
                 self._gate(gate).wait(HOLD)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from asa.config import AgentSection, Config, parse
 from asa.errors import BadConfig, Unauthorized
 from asa.northbound import access, limits
 from asa.northbound.access import Clients, Local, Shown, TcpGate, Token, UnixGate, address_counted
@@ -29,6 +30,7 @@ from asa.northbound.roles import CONSUMER, OPERATOR, READER, Principal, Role
 from asa.northbound.routes import Route
 from asa.northbound.server import Remote, Server
 from asa.northbound.tls import Files
+from asa.remote import remote_of
 from grasp.security import Revocations
 from tests.pki import DAY, Authority, pem
 
@@ -607,3 +609,57 @@ def test_tls_is_loaded_only_with_tcp(path: Path) -> None:
         "print([each for each in ('OpenSSL', 'cryptography', 'grasp') if each in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+# As it is configured.
+
+
+def configured(directory: Path, api: str, substrate: str = "plain") -> Config:
+    return parse(
+        f'[agent]\nname = "core-1"\nmode = "origin"\n[grasp]\nsubstrate = "{substrate}"\n'
+        f'[domain]\nidentity = "{directory}"\n[api]\ntcp = "[::1]:7180"\n{api}',
+        "x",
+    )
+
+
+def test_over_tcp_is_what_the_configuration_says(domain: tuple[Authority, Path], tmp_path: Path) -> None:
+    _, identity = domain
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(f"{name * 8}\n")
+    tokens = f'token_file = "{tmp_path}/one"\n[[api.token]]\nfile = "{tmp_path}/two"\nrole = "reader"\n'
+    clients = '[[api.client]]\nmembers = ["ops-*"]\nrole = "consumer"\n'
+    files = 'tls_certificate = "/c.pem"\ntls_key = "/k.pem"\n'
+    expected = (
+        Token("one" * 8, OPERATOR, f"{tmp_path}/one"),
+        Token("two" * 8, READER, f"{tmp_path}/two"),
+    )
+
+    plain = remote_of(configured(identity, files + tokens), lambda: None)
+    assert plain == Remote(("::1", 7180), Files(Path("/c.pem"), Path("/k.pem")), expected)
+    plain = remote_of(configured(identity, files + 'client_trust = "/t.pem"\n' + clients), lambda: None)
+    assert plain is not None
+    assert (plain.files.trust, plain.members) == (Path("/t.pem"), None)
+    assert plain.clients == (Clients(("ops-*",), CONSUMER),)
+    own = remote_of(configured(identity, tokens + clients, "domain"), lambda: None)
+    assert own is not None
+    assert own.files == Files(identity / "certificate.pem", identity / "key.pem", identity / "trust.pem")
+    assert isinstance(own.members, DomainMembers)
+    other = remote_of(configured(identity, files + 'client_trust = "/t.pem"\n' + clients, "domain"), lambda: None)
+    assert other is not None
+    assert (other.files, other.members) == (Files(Path("/c.pem"), Path("/k.pem"), Path("/t.pem")), None)
+    assert remote_of(Config(AgentSection("a", "origin")), lambda: None) is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"short", b"has a space in the middle", b"n\xc3\xb6t only ascii at all", b"\xff" * 20]
+)
+def test_a_token_that_is_none_is_told_by_its_file_only(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "token").write_bytes(content)
+    files = 'tls_certificate = "/c.pem"\ntls_key = "/k.pem"\n'
+    with pytest.raises(BadConfig) as refused:
+        remote_of(configured(tmp_path, f'{files}token_file = "{tmp_path}/token"\n'), lambda: None)
+    told = f"{refused.value.message} {refused.value.hint}"
+    assert str(tmp_path / "token") in told
+    assert not content or content.decode("latin-1") not in told.replace(str(tmp_path), "")
+    with pytest.raises(BadConfig, match="No such file"):
+        remote_of(configured(tmp_path, f'{files}token_file = "{tmp_path}/nothing"\n'), lambda: None)

@@ -24,7 +24,8 @@ CHUNKED = b"POST /v1/audit HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n
 
 BROKEN = [
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 300, 400),
-    (b"FOO / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    (b"F(O / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    (b"F" * 33 + b" / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     (b"GET / HTTP/1.1\nHost: x\n\n", 400),
     (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", 400),
     (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
@@ -59,6 +60,15 @@ def test_what_is_no_request_is_answered_once_and_closed(raw: Raw, data: bytes, s
     assert set(answer.json()["error"]) == {"code", "message", "hint", "details"}
     raw.sock.shutdown(socket.SHUT_WR)
     assert raw.closed()
+
+
+def test_a_method_that_nobody_knows_is_one_that_is_not_allowed(raw: Raw) -> None:
+    for method in ("QUERY", "FOO", "TRACE", "PROPFIND", "WEBSOCKET"):
+        answer = raw.ask(method, "/v1/pools")
+        assert (answer.status, answer.code) == (405, "method-not-allowed")
+        assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
+        assert method in answer.json()["error"]["message"]
+    assert raw.ask("FOO", "/nowhere").code == "unknown-path"
 
 
 def test_nul_and_nonsense_in_a_path_are_refused(raw: Raw) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from asa.errors import Ended, UnknownReservation
 from lab import Lab, unavailable_reason
 from tests.agents.domain import QUIET, Agent, Domain, G, M, eventually
+from tests.northbound.remote import Pki
 
 ADMIN = "of the administrator"
 TOKEN = "t" * 32
@@ -67,7 +69,7 @@ class Scene:
 
     def more(self, name: str) -> str:
         """The configuration of an agent."""
-        tcp = f'tcp = "{TCP}"\ntoken_file = "{self.file("token", TOKEN)}"\n' if name == "a" else ""
+        tcp = self.remote() if name == "a" else ""
         return f"""{tcp}admin_file = "{self.file("admin", ADMIN)}"
 [flows]
 hosts_file = "{self.file(f"{name}.hosts")}"
@@ -85,6 +87,18 @@ interface = "eth0"
 prefix = "203.0.113.0/24"
 pools = []
 """
+
+    def remote(self) -> str:
+        """The API over TCP; ``trust.pem`` in :attr:`pki` believes it."""
+        certificate, key = self.pki.pair(self.pki.server())
+        return (
+            f'tcp = "{TCP}"\ntls_certificate = "{certificate}"\ntls_key = "{key}"\n'
+            f'token_file = "{self.file("token", TOKEN)}"\n'
+        )
+
+    @cached_property
+    def pki(self) -> Pki:
+        return Pki(self.domain.directory / "pki")
 
     def crash(self, *agents: Agent, meanwhile: float = 0.0) -> None:
         """SIGKILL and a new start, ``meanwhile`` (UNIX s) at the earliest."""

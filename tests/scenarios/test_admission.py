@@ -22,7 +22,7 @@ from asa.errors import (
     Unreachable,
 )
 from asa.flows import InvalidFlow
-from asa.northbound.client import Client
+from asa.northbound.client import Client, Tls
 from asa.traffic import UnknownClass
 from asa.version import VERSION
 from lab import Lab, unavailable_reason
@@ -196,9 +196,10 @@ def test_scenario_11_a_wrong_credential_changes_nothing(scene: Scene):
     theirs = scene.a.reserve("wan", 10 * M, secret="of another", **when, **two_way("fd00:a::2", owner="another"))
     before = link(scene.a), link(scene.b)
     with scene.a.host.entered():
-        with Client(TCP, "wrong" * 8) as stranger, pytest.raises(Unauthorized):
+        believed = Tls(str(scene.pki.trust))
+        with Client(TCP, "wrong" * 8, tls=believed) as stranger, pytest.raises(Unauthorized):
             stranger.request("POST", "/v1/reservations", {"pool": "wan", "rate": M, **when}, {}, {})
-        with Client(TCP, TOKEN) as known:
+        with Client(TCP, TOKEN, tls=believed) as known:
             assert len(known.request("GET", "/v1/reservations", None, {}, {})["reservations"]) == 2
     # A project has its own secrets only, and nobody but the administrator sets caps or pauses.
     for secret in "of the shop", "nobody's", None:

@@ -225,6 +225,7 @@ def test_without_a_link_in_mind_there_is_no_rule_5(ca: Authority, members: Membe
     assert 5 not in verdicts(members, ca.issue("noc", f"@{DOMAIN}"), link=False)
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 @pytest.mark.parametrize("seed", range(4))
 def test_a_flipped_bit_in_what_was_signed_is_never_a_member_and_never_another_exception(seed: int) -> None:
     ca = Authority(DOMAIN)

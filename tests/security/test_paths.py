@@ -215,6 +215,7 @@ STRICTER: dict[str, tuple[Callable[[], Case], str]] = {
     "a CA with Ed25519": (lambda: anchored(algorithm="Ed25519"), "no digest"),
     "SHA-224": (lambda: leaf(digest="SHA-224"), "sha224"),
     "an intermediate signed with SHA-224": (lambda: under(1, digest="SHA-224"), "SHA-256"),
+    "a trust anchor signed with SHA-224": (lambda: anchored(digest="SHA-224"), "sha224"),
     "three intermediates": (lambda: under(3), "more than 2"),
     "too many certificates presented": (crowded, "1 to 6"),
     "a trust anchor as a leaf": (anchor_as_leaf, "trust anchor"),

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from grasp.security import BadSeal, Identity, Membership, NotMember, Revocations, seal, unseal
-from tests.pki import DAY, Authority
+from tests.pki import DAY, Authority, Issued
 
 DOMAIN = "acp.example.com"
 PAYLOAD = b"\x82\x01\x63abc"
@@ -89,14 +89,38 @@ def test_openssl_verifies_a_seal(tmp_path: Path, ca: Authority, algorithm: str) 
     assert done.stdout == "Verified OK\n"
 
 
-def test_a_seal_written_by_hand_is_accepted(ca: Authority, members: Membership) -> None:
-    issued = ca.issue("rack-7")
+def by_hand(issued: Issued, protected: bytes, largest: int = 2**256) -> list[Any]:
+    """With an s below ``largest``."""
     assert isinstance(issued.key, ec.EllipticCurvePrivateKey)
-    signed = to_be_signed(b"\xa1\x01\x26", CONTEXT.encode(), PAYLOAD)
-    r, s = decode_dss_signature(issued.key.sign(signed, ec.ECDSA(hashes.SHA256())))
-    leaf = issued.certificate.public_bytes(Encoding.DER)
-    by_hand = [b"\xa1\x01\x26", {33: leaf}, None, r.to_bytes(32) + s.to_bytes(32)]
-    assert unseal(members, CONTEXT, PAYLOAD, by_hand, time.time()).name == "rack-7"
+    signed = to_be_signed(protected, CONTEXT.encode(), PAYLOAD)
+    while True:
+        r, s = decode_dss_signature(issued.key.sign(signed, ec.ECDSA(hashes.SHA256())))
+        if s < largest:
+            leaf = issued.certificate.public_bytes(Encoding.DER)
+            return [protected, {33: leaf}, None, r.to_bytes(32) + s.to_bytes(32)]
+
+
+def test_a_seal_written_by_hand_is_accepted(ca: Authority, members: Membership) -> None:
+    made = by_hand(ca.issue("rack-7"), b"\xa1\x01\x26")
+    assert unseal(members, CONTEXT, PAYLOAD, made, time.time()).name == "rack-7"
+
+
+@pytest.mark.parametrize(
+    "protected",
+    [b"", b"\xa0", b"\xa1\x01\x38\x22", b"\xa2\x01\x26\x02\x81\x18\x2a", b"\xbf\x01\x26\xff"],
+    ids=bytes.hex,
+)
+def test_a_member_has_no_choice_of_the_protected_header(ca: Authority, members: Membership, protected: bytes) -> None:
+    with pytest.raises(BadSeal, match="protected header"):
+        unseal(members, CONTEXT, PAYLOAD, by_hand(ca.issue("rack-7"), protected), time.time())
+
+
+def test_a_signature_has_its_whole_length(ca: Authority, members: Membership) -> None:
+    made = by_hand(ca.issue("rack-7"), b"\xa1\x01\x26", largest=2**248)
+    assert made[3][32] == 0
+    assert unseal(members, CONTEXT, PAYLOAD, made, time.time()).name == "rack-7"
+    with pytest.raises(BadSeal):
+        unseal(members, CONTEXT, PAYLOAD, [*made[:3], made[3][:32] + made[3][33:]], time.time())
 
 
 def test_a_chain_is_an_array_of_two_or_more(ca: Authority) -> None:

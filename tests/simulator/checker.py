@@ -20,6 +20,7 @@ from asa.records import (
     Given,
     GivenState,
     Held,
+    Lent,
     Promise,
     Record,
     Reservation,
@@ -29,6 +30,7 @@ from asa.records import (
     TakenState,
 )
 from objectives import Block, NodeId, Window
+from objectives.fields import MAX_RATE
 from tests.simulator.disk import Disk
 from tests.simulator.pairs import Pairs
 
@@ -52,6 +54,9 @@ class Checker:
         self.audits = 0
         self.lapsed = 0
         """Transfers that only time has decided."""
+        self.limit = MAX_RATE
+        """bit/s of a pool that a node may lend another at a time."""
+        self.most_lent = 0
         self._escrows: dict[bytes, dict[NodeId, Given]] = {}
         self._accepted: set[tuple[NodeId, bytes, NodeId]] = set()
         self.told: dict[str, tuple[NodeId, int, Window] | None] = {}
@@ -75,6 +80,8 @@ class Checker:
             raise Violation(f"{node.name} made {wrong} by {[str(each) for each in changes]}")
         if balance:
             self.check_free(node, now)
+        if any(change.kind is Lent for change in changes):
+            self.check_lent(node)
         self.pairs.committed(node, now, changes)
 
     def _weigh(self, node: NodeId, record: Record | None, sign: int, weights: Weights) -> None:
@@ -130,6 +137,19 @@ class Checker:
                 free += of[time]
                 if free < 0:
                     raise Violation(f"{node.name} has promised {-free} bit/s of {pool} more than it holds at {time}")
+
+    def check_lent(self, node: NodeId) -> None:
+        """That no member ever has more out than is lent to one, and none less than nothing."""
+        changes: dict[tuple[str, str], Counter[int]] = {}
+        for each in self.disks[node].of(Lent).values():
+            changes.setdefault((each.member, each.pool), Counter())[each.at] = each.change
+        for (member, pool), of in changes.items():
+            level = 0
+            for time in sorted(of):
+                level += of[time]
+                if not 0 <= level <= self.limit:
+                    raise Violation(f"{node.name} has lent {level} bit/s of {pool} to {member} at {time}")
+                self.most_lent = max(self.most_lent, level)
 
     def check_ledger(self, node: NodeId, ledger: Ledger) -> None:
         """That the free capacity a node reckons with, at every instant, is what is on its disk. Raises Violation."""

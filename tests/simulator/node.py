@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from asa import answering, asking, expiry, pacts, pairing, transfer
+from asa import answering, asking, expiry, lending, pacts, pairing, transfer
 from asa.books import Books
 from asa.errors import AsaError
 from asa.ledger import Ledger
@@ -87,8 +87,9 @@ class Node:
         self.world.floor(self.ledger.floor)
         self.books = Books(self.ledger, self.disk)
         self.party = Party(
-            self.me, self.clock, lambda: self.world.now, rng, Peers(self.me, rng), lambda: self.world.params
-        )
+            self.me, self.clock, lambda: self.world.now, rng, Peers(self.me, rng), lambda: self.world.params,
+            lends=lambda name: self.world.checker.limit,
+        )  # fmt: skip
         self._doubts.clear()
         self._confirms = self.world.now + 10, 10.0
         self._timer(self.world.now + COLLECT, "collect", self._collect)
@@ -244,6 +245,7 @@ class Node:
         self.world.floor(self.ledger.floor)
         rules: list[Callable[[Ledger], Plan[Any]]] = [
             lambda ledger: transfer.elapsed(ledger, self.clock()),
+            lending.elapsed,
             lambda ledger: pacts.elapsed(ledger, self.clock()),
             lambda ledger: expiry.lapsed(ledger, self.clock()),
             lambda ledger: expiry.elapsed(ledger, self.clock(), self.world.params),

@@ -154,6 +154,15 @@ def test_clocks_that_differ_lose_nothing() -> None:
         Churn(seed, nodes=4, skew=280).run(150)
 
 
+def test_no_node_ever_has_more_out_than_is_lent_to_one() -> None:
+    churn = Churn(seed=5, nodes=5)
+    checker = churn.world.checker
+    checker.limit = 25 * M
+    churn.run(200)
+    assert checker.most_lent == 25 * M
+    assert churn.world.counts["settled"] > 0
+
+
 def test_the_command_prints_what_it_did(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["simulator", "--seconds", "0.1", "--nodes", "3", "--acts", "60", "--seed", "1"])
     assert main() == 0

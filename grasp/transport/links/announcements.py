@@ -32,6 +32,7 @@ _PERIOD_S: Final = 60.0
 _BURST_S: Final = (0.0, 1.0, 3.0, 7.0)
 _ANSWER_S: Final = 2.0
 _JITTER_S: Final = 0.2
+_LISTENED: Final = 10
 _OTHER_DULL: Final = frozenset({"AN_ACP", "AN_Proxy"})
 _PLAIN: Final = 64
 _PLAIN_S: Final = 600.0
@@ -128,8 +129,9 @@ class Announcements:
     def _of(self, interface: int) -> tuple[DullRules, TokenBucket]:
         found = self._rules.get(interface)
         if found is None:
-            rate = self._limits.relay_rate
-            bucket = TokenBucket(rate, max(rate, 2 * self._limits.neighbours))
+            # Judging one takes some 50 µs: what is above it costs nothing, and who babbles hides few others.
+            rate = _LISTENED * self._limits.relay_rate
+            bucket = TokenBucket(rate, rate)
             found = self._rules[interface] = DullRules([self._objective], DULL_LIMITS), bucket
         return found
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,7 @@ from grasp.transport.links.announcements import Place
 FIRST_S: Final = 10.0
 LONGEST_S: Final = 640.0
 _REMEMBERED_S: Final = 60.0
+_PER_ADDRESS: Final = 8
 _QUICK_S: Final = 0.5
 _QUICK_EVERY_S: Final = 10.0
 
@@ -35,10 +36,12 @@ class Candidate:
 
 
 class Candidates:
-    """At most ``limit`` on an interface.
+    """At most ``limit`` on an interface, and a few at one address.
 
     When it is full who was tried in vain makes room, who never has proved anything first. If there is none the
-    newcomer is not taken: who babbles displaces nobody who was not looked at.
+    newcomer is not taken, unless it is a member that has connected: who babbles displaces nobody who was not looked
+    at. Who forges enough addresses makes newcomers wait for as long as that goes on, and never touches who has proved
+    itself.
     """
 
     def __init__(self, limit: int, random: Callable[[], float]) -> None:
@@ -51,29 +54,31 @@ class Candidates:
             yield from table.values()
 
     def heard(
-        self, now: float, interface: int, place: Place, seconds: float, wait: float
+        self, now: float, interface: int, place: Place, seconds: float, wait: float, member: bool = False
     ) -> tuple[Candidate | None, bool]:
-        """The candidate, if there is room, and whether it is new; a new one is to be tried in ``wait`` seconds."""
+        """The candidate, if there is room, and whether it is new; a new one is to be tried in ``wait`` seconds.
+
+        ``member``: one has said so on a connection, so that whoever has proved nothing makes room.
+        """
         table = self._tables.setdefault(interface, {})
         found = table.get(place)
         if found is not None and (found.held or found.expires > now):
             found.expires = max(found.expires, now + seconds)
             return found, False
-        if found is None and len(table) >= self._limit and not self._room(now, table):
+        if found is None and not (self._room_at(table, place, member) and self._room(now, table, member)):
             return None, False
         made = table[place] = Candidate(interface, place, now, now + seconds, now + wait)
         return made, True
 
-    def _room(self, now: float, table: dict[Place, Candidate]) -> bool:
-        self.expire(now)
+    def _room_at(self, table: dict[Place, Candidate], place: Place, member: bool) -> bool:
+        there = [each for each in table.values() if each.place.address == place.address]
+        return len(there) < _PER_ADDRESS or _displaced(table, there, member)
+
+    def _room(self, now: float, table: dict[Place, Candidate], member: bool) -> bool:
         if len(table) < self._limit:
             return True
-        spare = [each for each in table.values() if not each.held and each.failures]
-        if not spare:
-            return False
-        worst = max(spare, key=lambda each: (not each.proven, each.failures))
-        del table[worst.place]
-        return True
+        self.expire(now)
+        return len(table) < self._limit or _displaced(table, table.values(), member)
 
     def expire(self, now: float) -> None:
         for table in self._tables.values():
@@ -97,3 +102,12 @@ class Candidates:
 
     def gone(self, interface: int) -> None:
         self._tables.pop(interface, None)
+
+
+def _displaced(table: dict[Place, Candidate], among: Iterable[Candidate], member: bool) -> bool:
+    spare = [each for each in among if not each.held and (each.failures or (member and not each.proven))]
+    if not spare:
+        return False
+    worst = max(spare, key=lambda each: (not each.proven, each.failures))
+    del table[worst.place]
+    return True

@@ -189,6 +189,7 @@ class Carrier:
         try:
             if wire.connecting:
                 wire.connected()
+                wire.link.reached = True
             elif events & ~select.EPOLLOUT:
                 wire.receive()
                 wire.link.heard = time.monotonic()

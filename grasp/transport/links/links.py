@@ -60,10 +60,13 @@ class Links:
         self._calls: deque[Callable[[], None]] = deque()
         self._woken = False
         self._running = False
+        self._usable: frozenset[int] = frozenset()
         self._checked = contexts.revocations.version
 
     def start(self, receiver: Receiver, port: int, announce: Callable[[Interface, bytes], bool]) -> None:
         """``port`` is where connections are accepted; ``announce`` multicasts on an interface. Raises OSError."""
+        if self._contexts.identity.acp_name.address is None:
+            _log.warning("the AcpNodeName of this node has no acp-address: no neighbour will link with it (rule 5)")
         self._epoll = select.epoll()
         try:
             self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -94,7 +97,9 @@ class Links:
 
     def interfaces_changed(self, snapshot: Snapshot) -> None:
         """To be told first of all when started, and then whenever something changes."""
-        self._call(partial(self._changed, dict(snapshot.interfaces)))
+        usable = {index: each for index, each in snapshot.interfaces.items() if each.link_local is not None}
+        self._usable = frozenset(usable)
+        self._call(partial(self._changed, usable))
 
     def _changed(self, interfaces: dict[int, Interface]) -> None:
         gone = self._carrier.changed(interfaces)
@@ -109,7 +114,7 @@ class Links:
 
     def multicast(self, interface: int, data: bytes) -> bool:
         """Send to every neighbour on ``interface``; whether it can be used, be there neighbours or not."""
-        if not self._running or interface not in self._carrier.interfaces:
+        if not self._running or interface not in self._usable:
             return False
         if interface not in self._carrier.linked:
             return True

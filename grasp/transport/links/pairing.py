@@ -23,7 +23,7 @@ from grasp.transport.links.phases import Action, Do, Event, Link, Phase, Timing
 
 _MAKING: Final = (Phase.CONNECTING, Phase.ASKED)
 _LIVE: Final = (Phase.OFFERED, Phase.UP)
-_ATTEMPTS: Final = 16
+_ATTEMPTS: Final = 64
 _AWAITED: Final = 64
 _PER_MEMBER: Final = 8
 _SPREAD_S: Final = 1.0
@@ -103,6 +103,8 @@ class Pairing:
         timing = self.timing
         if link.phase is Phase.UP:
             return link.heard + timing.dead
+        if link.phase is Phase.CONNECTING and not link.reached:
+            return link.begun + timing.reach
         if link.phase in _MAKING:
             # Both phases are one attempt: being secured gives no more time.
             return link.begun + timing.attempt
@@ -163,8 +165,6 @@ class Pairing:
         """A connection of ours stands, and the other end has proved to be ``member``."""
         link.member = member
         link.generation = generation
-        if any(each.phase is Phase.OFFERED or each.generation >= generation for each in self._live(link)):
-            return [self._end(now, link, "there is a link already")]
         link.on(Event.ASK, now)
         return [Action(Do.GREET, link)]
 
@@ -172,7 +172,7 @@ class Pairing:
         """The first message on a connection of theirs says where they listen."""
         if found.place in self.own.values():
             return [self._end(now, link, "it is ourselves")]
-        candidate, _ = self.candidates.heard(now, link.interface, found.place, found.seconds, 0.0)
+        candidate, _ = self.candidates.heard(now, link.interface, found.place, found.seconds, 0.0, member=True)
         if candidate is None:
             return [self._end(now, link, "too many neighbours")]
         mine = [each for each in self.links.values() if each.candidate is candidate and each.phase in _MAKING]
@@ -226,7 +226,7 @@ class Pairing:
         candidate.proven = True
         actions = []
         for each in [each for each in self.links.values() if each.candidate is candidate and each.phase is Phase.UP]:
-            # A certificate of ours that was renewed may have another AcpNodeName: the other end cannot know it for ours.
+            # A certificate that was renewed may have another AcpNodeName; that of an older one of ours does not count.
             if each is not link and (each.member == link.member or each.generation < link.generation):
                 each.on(Event.REPLACED, now)
                 self._detach(each)
@@ -256,7 +256,7 @@ class Pairing:
         if candidate is not None and candidate.interface in self.own:
             if phase in _MAKING:
                 self.candidates.failed(now, candidate)
-            elif phase is Phase.UP and not candidate.held:
+            elif phase is Phase.UP:
                 follows = not self._decides(link.interface, candidate.place)
                 self.candidates.lost(now, candidate, self.timing.follower if follows else 0.0)
         return action

@@ -50,6 +50,8 @@ class Timing:
 
     attempt: float = 10.0
     """From connecting to the other's M_NOOP."""
+    reach: float = 2.0
+    """For TCP, with one packet lost: what forged announcements name is not there, and shall not be in the way long."""
     greeting: float = 5.0
     """For each of the peer's steps on a connection it made, and for what a retired link has still to say."""
     silence: float = 10.0
@@ -66,7 +68,8 @@ class Timing:
 class Link:
     """One connection, since ``begun``; its phase since ``step``. ``generation``: of our own identity, when it was made.
 
-    ``heard`` and ``said``: when bytes came and went last. ``place``: where the other end listens, once it is known.
+    ``reached``: the other end has answered. ``heard`` and ``said``: when bytes came and went last. ``place``: where the
+    other end listens, once it is known.
     """
 
     number: int
@@ -80,6 +83,7 @@ class Link:
     place: Place | None = None
     candidate: Candidate | None = None
     member: str = ""
+    reached: bool = False
 
     def on(self, event: Event, now: float) -> None:
         """Raises KeyError for what cannot happen in this phase."""
