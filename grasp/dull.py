@@ -112,7 +112,7 @@ class Dull:
 
     ``interface``: its name; it may be down or appear later, and change its address. ``objectives``: the names of
     all that may be spoken of; any other is refused with :class:`LocalError` ``notObj``, and discarded when heard.
-    ``port``: UDP source and TCP port (§2.8.4), 0 for any free one. ``limits``: :data:`~grasp.onlink.DULL_LIMITS` unless given.
+    ``port``: UDP source and TCP port (§2.8.4), 0 for any free one. ``limits``: ``DULL_LIMITS`` unless given.
 
     Calls may come from any thread. They raise :class:`LocalError` ``stopped`` while it is not running.
     """

@@ -201,6 +201,7 @@ class Wire:
     peer_port = 7
     interface = 0
     member = None
+    reusable = False
 
     def __init__(self, *incoming: bytes) -> None:
         self._incoming = list(incoming)

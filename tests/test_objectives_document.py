@@ -7,6 +7,7 @@ import copy
 import json
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -56,6 +57,7 @@ from objectives.reach import MAX_PARTS, MAX_PREFIXES, reach_from_value
 from objectives.resource import MAX_BLOCKS, MAX_SIZE, answer_from_value, request_from_value
 from objectives.revoked import MAX_BYTES, MAX_CRL, revoked_from_value
 from tests.cddl import Cddl
+from tests.pki import Authority
 
 ROOT = Path(asa.__file__).parent
 DOCS = ROOT.parent / "docs"
@@ -266,6 +268,22 @@ def test_code_and_cddl_agree_on_what_is_refused(name: str) -> None:
         refusal = _refusal(name, value)
         assert (refusal is None) is fits, f"{str(value)[:300]}: {refusal or 'taken'}"
     assert tried > 100
+
+
+@pytest.mark.parametrize("name", ["params", "agent", "reach"])
+@pytest.mark.parametrize("algorithm", ["P-256", "P-384", "P-521", "RSA-2048"])
+def test_a_sealed_value_fits_the_cddl_and_the_bare_one_does_not(name: str, algorithm: str) -> None:
+    ca = Authority()
+    above = Authority(name="below", issuer=ca, algorithm=algorithm)
+    for issued in ca.issue("rack-7", algorithm=algorithm), above.issue("rack-7"):
+        sealing = seals.Seals(ca.identity("rack-7", issued), lambda: None, time.time, time.monotonic)
+        wrapped = loads(dumps(sealing.wrap(f"EX1.{name.title()}", EXAMPLES[name])))
+        assert RULES[f"sealed-{name}"](wrapped)
+        assert not RULES[name](wrapped)
+        assert not RULES[f"sealed-{name}"](EXAMPLES[name])
+        assert not RULES[f"sealed-{name}"]([dumps({}), wrapped[1]])
+        assert not RULES[f"sealed-{name}"]([wrapped[0], wrapped[1][:3]])
+        assert len(dumps(wrapped)) < membership.MULTICAST_SIZE / 2
 
 
 @pytest.mark.parametrize("key", PARAMETERS)

@@ -257,6 +257,8 @@ class Connection(HTTPConnection):
         self.trusted = False
         self.counted: str | None = None
         """The name it takes a place of; None: it takes none, or has given it back."""
+        self.turn = False
+        """Whether it takes one of the threads that are for who has not said yet who it is."""
 
     def communicate(self) -> bool:
         """Answer the next request, and those that follow at once; True if there may be more."""
@@ -307,6 +309,7 @@ class Connection(HTTPConnection):
         if self.refused:
             self._linger()
         super().close()
+        self.server.turn_over(self)
         if self.counted is not None:
             self.server.doors.leave(self.counted)
             self.counted = None

@@ -124,6 +124,10 @@ is answered 503 before."""
 MAX_OPEN_IN_ALL: Final = 512
 """Connections over TCP at a time; one more is closed."""
 
+STRANGERS: Final = 4
+"""One in so many threads of TCP is for connections of one address that have shown neither a certificate nor a right
+token yet; more of them wait."""
+
 MAX_HANDSHAKES: Final = 256
 """TLS handshakes at a time; of more the oldest is given up."""
 

@@ -1,11 +1,14 @@
-"""How often and how many: requests of a principal in a second, connections of one at a time."""
+"""How often and how many: requests of a principal in a second, connections and threads of one at a time."""
 
 from __future__ import annotations
 
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
+from typing import Generic, TypeVar
 
 from asa.northbound.limits import MAX_COUNTED
+
+Waiting = TypeVar("Waiting")
 
 
 class Buckets:
@@ -69,3 +72,44 @@ class Doors:
             self._open[name] -= 1
             if not self._open[name]:
                 del self._open[name]
+
+
+class Turns(Generic[Waiting]):
+    """At most ``most`` of each name have their turn at a time; the others wait for theirs, in order. For any thread."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._busy: Counter[str] = Counter()
+        self._waiting: dict[str, deque[Waiting]] = {}
+
+    def take(self, name: str, waiting: Waiting) -> bool:
+        """Whether it is its turn; otherwise it waits, and some :meth:`give` returns it."""
+        with self._lock:
+            if self._busy[name] < self._most:
+                self._busy[name] += 1
+                return True
+            self._waiting.setdefault(name, deque()).append(waiting)
+            return False
+
+    def give(self, name: str) -> Waiting | None:
+        """End a turn. Whose turn it is instead."""
+        with self._lock:
+            if (waiting := self._waiting.get(name)) is not None:
+                following = waiting.popleft()
+                if not waiting:
+                    del self._waiting[name]
+                return following
+            self._busy[name] -= 1
+            if not self._busy[name]:
+                del self._busy[name]
+            return None
+
+    def everybody(self) -> list[Waiting]:
+        """All that wait, whose turn it is at once."""
+        with self._lock:
+            found = [each for waiting in self._waiting.values() for each in waiting]
+            for name, waiting in self._waiting.items():
+                self._busy[name] += len(waiting)
+            self._waiting.clear()
+            return found

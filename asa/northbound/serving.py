@@ -33,8 +33,9 @@ from asa.northbound.limits import (
     MAX_IDLE,
     MAX_OPEN,
     MAX_OPEN_IN_ALL,
+    STRANGERS,
 )
-from asa.northbound.rates import Doors
+from asa.northbound.rates import Doors, Turns
 from asa.northbound.roles import OPERATOR
 from asa.northbound.tls import Contexts, shown_by
 
@@ -67,7 +68,7 @@ class _Connections(ConnectionManager):
 
     def close(self) -> None:
         """Close the idle ones; what has arrived on them already is still answered."""
-        self.server.finish_handshakes()
+        self.server.finish_arrivals()
         for number, connection in list(self._selector.connections):  # type: ignore[attr-defined]  # not in the stubs
             # Who has never asked has come to: like one that was accepted now, it is waited for.
             if connection is not self.server and (not connection.asked or connection.last()):
@@ -121,6 +122,7 @@ class HttpServer(wsgi.Server):
         self.gateway = _Gateway
         self.requests = _Workers(self, threads)
         self.doors = Doors(MAX_OPEN, MAX_OPEN_IN_ALL)
+        self._turns: Turns[Connection] = Turns(max(1, threads // STRANGERS))
         self._unix = unix
         self._handshakes: Handshakes | None = None
         if contexts is not None:
@@ -194,6 +196,23 @@ class HttpServer(wsgi.Server):
             self._connections.keep(conn, FIRST_S)
 
     def process_conn(self, conn: Connection) -> None:
+        """Something has arrived: a worker is to answer it."""
+        stranger = self._handshakes is not None and conn.shown is None and not conn.trusted
+        if stranger and not conn.turn:
+            conn.turn = True
+            # Who sends a request slowly keeps a thread.
+            if not self._turns.take(conn.address, conn):
+                return
+        self._hand_over(conn)
+
+    def turn_over(self, conn: Connection) -> None:
+        """A worker is done with it, for now or for good."""
+        if conn.turn:
+            conn.turn = False
+            if (following := self._turns.give(conn.address)) is not None:
+                self._hand_over(following)
+
+    def _hand_over(self, conn: Connection) -> None:
         try:
             self.requests.put(conn)
         except queue.Full:
@@ -201,6 +220,7 @@ class HttpServer(wsgi.Server):
 
     def put_conn(self, conn: Connection) -> None:
         """A worker has answered, and nothing more has arrived so far."""
+        self.turn_over(conn)
         with self._changed:
             ending = self._ending
             self._returning += not ending
@@ -224,10 +244,12 @@ class HttpServer(wsgi.Server):
             self._changed.wait_for(lambda: not self._returning)
         super().stop()
 
-    def finish_handshakes(self) -> None:
-        """No connection is accepted any more."""
+    def finish_arrivals(self) -> None:
+        """No connection is accepted any more; those on their way are still served."""
         if self._handshakes is not None:
             self._handshakes.stop(min(HANDSHAKE_S, self.shutdown_timeout))
+        for conn in self._turns.everybody():
+            self._hand_over(conn)
 
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
         # What cheroot tells as information is clients that went away.

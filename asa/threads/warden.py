@@ -55,9 +55,10 @@ class Warden(Duty):
         self._lists = Lists(state, revocations, agent.seals.issuers, agent.wall, time.monotonic)
         self._fetcher = CrlFetcher(revocations, self.wake, clock=agent.wall)
         self._turn = Turn(REST_S)
-        # None is no stamp of what is there: the first look is a change.
+        # None is no stamp of what is there: the first look is a change, for there may have been one since it was read.
         self._stamp: Stamp | None = None
         self._bad = 0
+        self._plain: str | None = None
         self._version = -1
         self._ask_at = 0.0
         self._ask_s = FIRST_ASK_S
@@ -65,7 +66,6 @@ class Warden(Duty):
     def prepare(self) -> None:
         """Who is no member any more, before anybody is spoken to."""
         self._lists.remember()
-        self._stamp = stamp(self._directory)
         self._take_given()
         self._follow()
 
@@ -253,8 +253,14 @@ class Warden(Duty):
     def _look_at_links(self) -> None:
         """Who speaks plain GRASP here is no member, or is configured otherwise; it is not answered."""
         found = [f"{each.address} on {each.interface}" for each in neighbours(self._agent.node) if each.state == PLAIN]
-        what = f"plain GRASP is spoken on links of this agent, and not listened to: by {', '.join(found[:4])}"
-        self._agent.problem("plain-neighbour", what if found else None)
+        if not found:
+            self._plain = None
+        elif self._plain is None:
+            # As it began: whoever goes on under ever new addresses is not told of each time.
+            self._plain = (
+                f"plain GRASP is spoken on links of this agent, and not listened to: by {', '.join(found[:4])}"
+            )
+        self._agent.problem("plain-neighbour", self._plain)
 
 
 def _whole(identity: Identity) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from grasp.transport import Connection
@@ -19,14 +20,15 @@ class Channel:
     ``ours``: this node opened the connection, so nothing is due on it between two sessions.
     """
 
-    __slots__ = ("_ours", "_reader", "connection", "idle", "reusable")
+    __slots__ = ("_ours", "_over", "_reader", "connection", "idle", "reusable")
 
     def __init__(self, connection: Connection, limit: int, ours: bool = False) -> None:
         self.connection = connection
         self._reader = MessageReader(limit)
         self._ours = ours
-        self.reusable = True
-        """False: it has found an owner that will not wait for another request on it."""
+        self._over: threading.Event | None = None
+        self.reusable = connection.reusable
+        """False: nobody will wait for another request on it."""
         self.idle = False
         """Whether a session on it has ended in turn and another may begin."""
 
@@ -59,10 +61,23 @@ class Channel:
         """Allow messages of ``limit`` bytes from now on."""
         self._reader.limit = limit
 
+    def hand_over(self) -> None:
+        """Somebody else than its reader gets it, until :meth:`close` or :meth:`release`."""
+        if self.reusable:
+            self._over = threading.Event()
+
+    def await_back(self) -> None:
+        """Wait until whoever it was handed over to has done with it, if there may be another session then."""
+        if self._over is not None:
+            self._over.wait()
+            self._over = None
+
     def close(self) -> None:
         """No effect on a connection of ours that was released: it may be another session's by now."""
         if not (self._ours and self.idle):
             self.connection.close()
+        if self._over is not None:
+            self._over.set()
 
     def release(self) -> None:
         """The session has ended in turn: keep the connection for another, where both ends may, or close it."""
@@ -70,3 +85,5 @@ class Channel:
             self.connection.close()
         else:
             self.idle = self.connection.release()
+        if self._over is not None:
+            self._over.set()

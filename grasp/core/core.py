@@ -195,6 +195,7 @@ class Core:
         try:
             while shared.running and shared.secure_enough and not keep:
                 keep = self._dispatch(channel, deadline)
+                channel.await_back()
                 if channel.idle:
                     # The peer may have another request; in the meantime it makes room for newcomers.
                     keep, idle, channel.idle = False, True, False

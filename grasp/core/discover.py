@@ -115,7 +115,8 @@ class Discoveries:
     def _connect_back(self, source: Source) -> Channel:
         limits = self._shared.limits
         seconds = limits.reply_connect_ms / 1000
-        connection = self._shared.substrate.connect(source.address, source.port, source.interface, seconds)
+        member = source.member.name if source.member is not None else ""
+        connection = self._shared.substrate.connect(source.address, source.port, source.interface, seconds, member)
         channel = Channel(connection, limits.message_size, ours=True)
         channel.reusable = False
         return channel

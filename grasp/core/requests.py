@@ -59,8 +59,7 @@ class Requests:
                 handler = registered.handler
                 live = self._opened(registered, message, channel)
                 if handler is None:
-                    # Whoever takes it has no thread for the next request on this connection.
-                    channel.reusable = False
+                    channel.hand_over()
                     registered.requests.append((live, objective))
                     if registered.arrived is not None:
                         registered.arrived.notify()

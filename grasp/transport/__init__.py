@@ -41,6 +41,10 @@ class Connection(Protocol):
     """True until the peer's first whole message; until then the connection may be ended to admit others."""
 
     @property
+    def reusable(self) -> bool:
+        """Whether it may carry one session after another: :meth:`release` is not always a close."""
+
+    @property
     def peer(self) -> Address:
         """The peer's address, without scope."""
 

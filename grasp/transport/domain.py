@@ -133,6 +133,7 @@ class DomainSubstrate(HostSubstrate):
         if session.protocol == LINK:
             self._links.adopt(wire.detach(), session, wire.peer, wire.peer_port, wire.interface)
             return
+        wire.known = True
         connection = TlsConnection(wire, session, b"", state, self._closed, self._await_next)
         self._secured.add(connection)
         self._receiver.connected(connection)

@@ -64,6 +64,8 @@ class TlsConnection:
     called once it is closed, ``keep`` when a session on it has ended in turn: whether another may begin.
     """
 
+    reusable = True
+
     __slots__ = (
         "_closed", "_deserted", "_ended", "_engine", "_keep", "_left", "_refusal", "_sending", "_session", "_wire",
         "interface", "member", "peer", "peer_name", "peer_port", "state",

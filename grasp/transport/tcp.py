@@ -39,10 +39,11 @@ class TcpConnection:
     """
 
     member: Member | None = None
+    reusable = False
 
     __slots__ = (
         "_closed", "_delaying", "_on_close", "_overdue", "_reading", "_sent", "_socket", "_timer",
-        "interface", "newcomer", "peer", "peer_name", "peer_port", "until",
+        "interface", "known", "newcomer", "peer", "peer_name", "peer_port", "until",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +65,7 @@ class TcpConnection:
         self._timer = 0.0
         self.until = math.inf
         self.newcomer = True
+        self.known = False
         self.peer = address_from_text(peer_name)
         self.peer_name = peer_name
         self.peer_port = peer_port
@@ -216,7 +218,8 @@ class Acceptors:
 
     Two wait in accept when idle; when the last one gets a connection it starts another, up to
     ``Limits.workers``. At that bound the oldest connection whose peer has not yet sent a whole message is
-    ended instead. Above ``sessions`` or ``sessions_per_peer`` a connection is closed unread.
+    ended instead; one that is ``known`` goes last, as its next session may just begin. Above ``sessions`` or
+    ``sessions_per_peer`` a connection is closed unread.
     """
 
     def __init__(
@@ -325,10 +328,15 @@ class Acceptors:
                 self._idle += 1
 
     def _dismiss_newcomer(self, latest: TcpConnection) -> None:
+        known = None
         for connection in self._open:
             if connection.newcomer and connection is not latest:
-                connection.interrupt()
-                return
+                if not connection.known:
+                    connection.interrupt()
+                    return
+                known = known or connection
+        if known is not None:
+            known.interrupt()
 
     def _closed(self, connection: TcpConnection) -> None:
         with self._lock:

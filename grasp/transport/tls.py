@@ -42,6 +42,8 @@ _OPTIONS: Final = (
 _NO_CRL: Final = 3
 _SELF_SIGNED_LEAF: Final = 18
 _SELF_SIGNED_TOP: Final = 19
+_BEGINNINGS: Final = (21, 22)
+"""Content types of the first record: an alert, a handshake (RFC 8446 §5.1)."""
 _RECORD: Final = 16_384
 _OUTGOING: Final = 65_536
 _ABOUT_CERTIFICATES: Final = ("certificate", "unknown ca", "access denied")
@@ -211,7 +213,7 @@ class TlsSession:
     afterwards, also after an exception: it may be the alert that says why.
     """
 
-    __slots__ = ("_connection", "_judgement", "_up", "chain", "generation", "member", "protocol")
+    __slots__ = ("_connection", "_first", "_judgement", "_strange", "_up", "chain", "generation", "member", "protocol")
 
     member: Member
     """The peer, after the handshake."""
@@ -223,7 +225,8 @@ class TlsSession:
         self.generation = current.generation
         self.protocol = b""
         """What both agreed on; b"" if the client named none, which means :data:`SESSION`."""
-        self._up = False
+        self._up = self._strange = False
+        self._first = True
         self._judgement = _Judgement(current, protocols)
         self._connection = SSL.Connection(current.server if server else current.client, None)
         self._connection.set_app_data(self._judgement)
@@ -237,12 +240,18 @@ class TlsSession:
     def feed(self, data: bytes) -> None:
         """What came from the peer."""
         if data:
+            if self._first:
+                self._first = False
+                self._strange = data[0] not in _BEGINNINGS
             self._connection.bio_write(data)
 
     def handshake(self) -> bool:
         """Go on with it; whether it is done. Raises :class:`TlsFailed`, :class:`TlsNotMember` among them."""
         if self._up:
             return True
+        if self._strange:
+            # OpenSSL would wait for as many bytes as it takes the next two for.
+            raise TlsFailed("what it says is no TLS")
         try:
             self._connection.do_handshake()
         except SSL.WantReadError:

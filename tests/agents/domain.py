@@ -407,21 +407,21 @@ class Domain:
             eventually(lambda each=each: each.knows(pool, capacity), what=f"{each.name} knows {pool}")
         return pool
 
-    def stranger(self, host: str, name: str = "a stranger") -> Stranger:
+    def stranger(self, host: str, name: str = "a stranger", port: int = 0) -> Stranger:
         identity = self.pki.identity(name) if self.pki is not None else None
-        return Stranger(self.hosts[host], address(self.hosts, host), name, identity)
+        return Stranger(self.hosts[host], address(self.hosts, host), name, identity, port)
 
 
 class Stranger:
     """A GRASP node in this process that speaks as an agent might, or ought not to. All of it runs inside its host."""
 
-    def __init__(self, host: Host, address: str, name: str, identity: Identity | None = None) -> None:
+    def __init__(self, host: Host, address: str, name: str, identity: Identity | None = None, port: int = 0) -> None:
         self._entered = host.entered()
         self._thread = ThreadPoolExecutor(1, f"stranger-{host.name}", self._entered.__enter__)
         self.address = IPv6Address(address)
         devices = [f"eth{number}" for number in range(_links(host))]
         limits = None if identity is None else grasp.Limits(multicast_size=MULTICAST_SIZE)
-        self.grasp = grasp.Node(devices, address=self.address, identity=identity, limits=limits)
+        self.grasp = grasp.Node(devices, port=port, address=self.address, identity=identity, limits=limits)
         self.seals = Seals(identity, lambda: self.grasp.revocations, time.time, time.monotonic)
         self._thread.submit(self.grasp.start).result(10)
         self.asa = self.grasp.register_asa(name)

@@ -179,3 +179,23 @@ def test_a_claim_that_was_refused_is_told_now_and_then_and_not_each_time(members
     told = eventually(lambda: a.events("claim-refused"), what="it is told of")
     assert 1 <= len(told) <= 4
     assert all("mallory" in each["message"] for each in told)
+
+
+def test_who_sits_at_the_address_and_port_of_an_agent_is_not_asked_in_its_place(members):
+    """``b`` needs capacity of ``a``, which is down, and mallory waits where it was."""
+    a, b = members.agents["a"], members.agents["b"]
+    eventually(lambda: b.knows("wan", G))
+    there, port, asked = a.peer, a.get("status")["grasp_port"], []
+    assert a.stop() == 0
+    with members.stranger("a", "mallory", port) as mallory:
+        for name in ("EX1.Resource", "EX1.Pact"):
+            mallory.do(lambda name=name: mallory.asa.on_negotiate(name, asked.append))
+        assert b.refused("wan", 700 * M, patience_ms=4_000).code == "short"
+        assert asked == []
+        # It is there: who does not care whom it asks is served.
+        with members.stranger("m", "careless") as careless, pytest.raises(grasp.Declined):
+            careless.ask(there, None)
+        assert len(asked) == 1
+    a.start()
+    eventually(lambda: b.spare_of("wan").get("a"), what="b hears a again")
+    b.cancel(b.reserve("wan", 700 * M)["id"])

@@ -268,6 +268,13 @@ CASES: list[tuple[list[str], Asked, Any, list[str]]] = [
         ["o#0123456789abcdef", "1d2h, since 2026-12-30T10:00:00Z", "relies on links that are secured",
          "port 40123 on eth0", "clock-jumped", "wan"],
     ),
+    (
+        ["status"], Asked("GET", "/v1/status"), views.MEMBER,
+        ["domain acp.example.com: every message authenticated", "fd00@acp.example.com, until 2027-01-10T12",
+         "eth0  fe80::7  rack-7     up     2026", "eth1  fe80::8             plain  2026"],
+    ),
+    (["status"], Asked("GET", "/v1/status"), views.PLAIN, ["relies on links that are secured", "nothing is encrypted"]),
+    (["health"], Asked("GET", "/v1/health"), views.PLAIN.health, ["degraded", "plain: nothing is encrypted"]),
     (["health"], Asked("GET", "/v1/health"), views.HEALTH, ["degraded", "flooder", "clock-jumped", "3.51.3"]),
     (["manifest"], Asked("GET", "/v1/manifest"), {"name": "asa", "é": ["\x1b"]}, ['"name": "asa"', '"é"']),
     (["activate"], Asked("POST", "/v1/agent/activate"), views.STATUS, ["o is operational"]),

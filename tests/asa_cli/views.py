@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from asa.views import (
     Audit,
     AuditPool,
@@ -10,6 +12,7 @@ from asa.views import (
     Cancelled,
     CapView,
     DifferenceView,
+    DomainView,
     Enforced,
     EnforcedLine,
     EnforcementView,
@@ -17,6 +20,7 @@ from asa.views import (
     Events,
     Health,
     LinkView,
+    NeighbourView,
     Offer,
     Page,
     ParamsView,
@@ -96,6 +100,14 @@ STATUS = Status(
     interfaces=["eth0"], health=HEALTH, pools=[POOL], peers=2, transfers_in_doubt=1, reservations=3, params_serial=4,
     back_end="tc-nft", effect=True,
 )  # fmt: skip
+MEMBER = replace(
+    STATUS, substrate="domain", secure=True,
+    domain=DomainView("acp.example.com", "fd00@acp.example.com", NOON + 10 * 86_400, 1, 1),
+    neighbours=[
+        NeighbourView("eth0", "fe80::7", "rack-7", "up", NOON), NeighbourView("eth1", "fe80::8", "", "plain", NOON),
+    ],
+)  # fmt: skip
+PLAIN = replace(STATUS, health=replace(HEALTH, problems=[], notices=["plain: nothing is encrypted"]))
 AUDIT = Audit(
     ok=True, at_rest=True, rounds=2, agents=["o#1", "b#2"], unreachable=[],
     pools=[AuditPool("wan", 10 * GBIT, 9 * GBIT, GBIT, True, [], [], [], [])],

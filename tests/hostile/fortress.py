@@ -8,7 +8,7 @@ import ssl
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -140,11 +140,12 @@ class Fortress(Besieged):
 
     # -- what was accepted
 
-    def accepted(self) -> list[str]:
-        """What the target took from somebody else than the honest node; empty if nothing."""
-        calls = {name: count for name, count in self.target.calls().items() if name not in ("neg", "told")}
+    def accepted(self, heard: Collection[str] = ()) -> list[str]:
+        """What the target took from somebody else than the honest node, but for ``heard``; empty if nothing."""
+        usual = {"neg", "told", *heard}
+        calls = {name: count for name, count in self.target.calls().items() if name not in usual}
         found = [f"calls for {calls}"] if calls != {"recorded": 1, "recorded flood": 1} else []
-        found += [f"a flood of {each['name']}" for each in self.target.floods() if each["name"] != "told"]
+        found += [f"a flood of {each['name']}" for each in self.target.floods() if each["name"] not in usual]
         found += [f"a link with {name}" for name in self.links(self.target) if name != "honest"]
         return found
 
@@ -314,8 +315,8 @@ class Service:
                 self.failed.append(f"round {self.rounds}: {failed}")
             self.slowest = max(self.slowest, time.monotonic() - began)
 
-    def verdict(self, rounds: int = 10) -> list[str]:
-        """What was wrong with it; empty if nothing."""
+    def verdict(self, rounds: int = 10, heard: Collection[str] = ()) -> list[str]:
+        """What was wrong with it, and what of others was accepted but for ``heard``; empty if nothing."""
         fortress = self._fortress
         eventually(lambda: self.rounds >= rounds or self.failed)
         self.__exit__(None, None, None)
@@ -326,7 +327,7 @@ class Service:
             wrong.append(f"the last of {self.rounds} floods did not arrive, but {fortress.told()}")
         if not eventually(fortress.linked, 5.0):
             wrong.append(f"the link is gone: {fortress.target.neighbours()}")
-        return wrong + fortress.accepted()
+        return wrong + fortress.accepted(heard)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from grasp.wire import Flood, decode_message
 
 GROUP, PORT = "ff02::13", 7017
-NEIGHBOR = "EX1.Neighbor"
+NEIGHBOR = "EX9.Neighbor"
 #: Names of the lab, its pools and its policy, some of which are in every message but those of DULL.
 KNOWN = ("EX1.", "EX1.Resource", "EX1.Params", "flood_interval", "origin", "lab.example.com")
 

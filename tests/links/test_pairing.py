@@ -456,7 +456,7 @@ def test_no_more_than_a_few_attempts_are_made_at_once() -> None:
     for number in range(100):
         shell.hears(Place(IPv6Address(f"fe80::1:{number:x}"), 7000))
     actions = shell.after(3.0)
-    assert kinds(actions) == [Do.OPEN] * 16
+    assert kinds(actions) == [Do.OPEN] * 64
     assert shell.after(1.0) == []
     shell.pairing.closed(shell.now, actions[0].link, "refused")
     assert kinds(shell.after(0.1)) == [Do.OPEN]

@@ -20,11 +20,11 @@ import pytest
 
 from asa.config import AgentSection, Config, parse
 from asa.errors import BadConfig, Unauthorized
-from asa.northbound import access, limits
+from asa.northbound import access, connection, limits
 from asa.northbound.access import Clients, Local, Shown, TcpGate, Token, UnixGate, address_counted
 from asa.northbound.client import Client, Tls
 from asa.northbound.members import DomainMembers
-from asa.northbound.rates import Buckets, Doors
+from asa.northbound.rates import Buckets, Doors, Turns
 from asa.northbound.resources import ROUTES
 from asa.northbound.roles import CONSUMER, OPERATOR, READER, Principal, Role
 from asa.northbound.routes import Route
@@ -428,6 +428,18 @@ def test_doors_are_as_wide_as_they_are() -> None:
     assert not doors._open
 
 
+def test_turns_come_in_order_and_all_at_the_end() -> None:
+    turns: Turns[int] = Turns(2)
+    assert [turns.take("a", number) for number in range(5)] == [True, True, False, False, False]
+    assert turns.take("b", 9)
+    assert [turns.give("a"), turns.give("a")] == [2, 3]
+    assert turns.everybody() == [4]
+    assert [turns.give("a") for _ in range(3)] == [None] * 3
+    assert turns.give("b") is None
+    assert not turns._busy
+    assert turns.take("a", 1)
+
+
 def test_an_address_counts_as_what_one_host_has_of_them() -> None:
     assert address_counted("192.0.2.1") == address_counted("::ffff:192.0.2.1") == "192.0.2.1"
     assert address_counted("2001:db8::1") == address_counted("2001:db8::ffff") != address_counted("2001:db8:0:1::1")
@@ -557,6 +569,33 @@ def test_half_open_handshakes_and_silent_connections_keep_nobody_from_being_serv
         assert tcp._handshakes is not None
         assert len(tcp._handshakes._open) <= limits.MAX_HANDSHAKES_OF_ONE
     for each in crowd:
+        each.close()
+
+
+def test_who_sends_slowly_before_it_is_known_leaves_threads_for_others(
+    serve: Callable[..., Server], pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "REQUEST_S", 60.0)
+    server = serve(pki.remote())
+    port, context = server.port, pki.context()
+    assert port is not None
+    known = Raw(port, context)
+    assert known.ask("GET", "/v1/health", headers=bearing(TOKEN)).status == 200
+    slow = [Raw(port, context) for _ in range(80)]
+    for each in slow:
+        each.send(b"GET /v1/hea")
+    (tcp,) = [each for each in server._servers if each.name == "asa-api-tcp"]
+    until = time.monotonic() + PATIENCE_S
+    while len(tcp._turns._waiting.get("127.0.0.1", ())) < 60:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    with known, Raw(port, pki.context(pki.ca.issue("boss", ()))) as shown:
+        assert known.ask("GET", "/v1/health", headers=bearing(TOKEN)).status == 200
+        assert shown.ask("GET", "/v1/health").status == 200
+    for each in slow:
+        each.send(b"lth HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n\r\n" % TOKEN.encode())
+    assert [each.read().status for each in slow] == [200] * 80
+    for each in slow:
         each.close()
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,24 @@ def test_a_successor_goes_on_with_the_same_sockets_and_nobody_is_refused(double:
     server.stop(1.0)
     assert failures == []
     assert not path.exists()
+
+
+def test_a_successor_that_listens_elsewhere_leaves_the_old_address(double: Double, path: Path, pki: Pki) -> None:
+    first = Server(double, path, remote=pki.remote())
+    first.start()
+    port = first.port
+    assert port is not None
+    inherited = first.fds()
+    first.stop(PATIENCE_S)
+    second = Server(double, path, remote=replace(pki.remote(), address=("::1", port)), inherited=inherited)
+    second.start()
+    try:
+        with pytest.raises(ConnectionRefusedError):
+            Raw(port)
+        with Client(f"[::1]:{port}", TOKEN, tls=Tls(str(pki.trust))) as client:
+            assert client.request("GET", "/v1/health")["ready"]
+    finally:
+        second.stop(1.0)
 
 
 def test_inherited_sockets_survive_exec(path: Path) -> None:

@@ -29,7 +29,7 @@ def eventually(check: Callable[[], Any], patience: float = PATIENCE) -> Any:
 
 
 class Ear:
-    """Echoes what a connection says, and after ``.`` says that a session is over, as a core does."""
+    """Echoes what a connection says; after ``.`` a session is over, as a core says, and after ``!`` it hangs up."""
 
     def __init__(self) -> None:
         self.connections: queue.Queue[Connection] = queue.Queue()
@@ -47,7 +47,7 @@ class Ear:
             while data := connection.receive(PATIENCE):
                 connection.newcomer = False
                 connection.send(data)
-                if data.endswith(b".") and not connection.release():
+                if data.endswith(b"!") or (data.endswith(b".") and not connection.release()):
                     break
             self.errors.put(None)
         except OSError as error:

@@ -33,11 +33,13 @@ def node() -> Iterator[Running]:
     found.substrate.stop()
 
 
-def s_client(node: Running, identity: Path, *options: str, certificate: bool = True, said: bytes = b"hello") -> str:
-    """What the command tells of one connection."""
+def s_client(node: Running, identity: Path, *options: str, certificate: bool = True, said: bytes = b"hello!") -> str:
+    """What the command tells of one connection, which ends with what is ``said``."""
     own = ("-cert", str(identity / "certificate.pem"), "-key", str(identity / "key.pem")) if certificate else ()
+    # Told to wait for the answer it reads no commands, such as R.
+    wait = ("-ign_eof",) if said.endswith(b"!") else ()
     found = subprocess.run(
-        [str(OPENSSL), "s_client", "-connect", f"[::1]:{node.port}", *own, *options],
+        [str(OPENSSL), "s_client", "-connect", f"[::1]:{node.port}", *own, *wait, *options],
         input=said, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE, check=False,
     )  # fmt: skip
     return found.stdout.decode(errors="replace")

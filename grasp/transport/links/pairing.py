@@ -27,7 +27,6 @@ _ATTEMPTS: Final = 64
 _AWAITED: Final = 64
 _PER_MEMBER: Final = 8
 _SPREAD_S: Final = 1.0
-_KNOWN_S: Final = 60.0
 
 
 class Pairing:
