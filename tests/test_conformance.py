@@ -262,9 +262,7 @@ class Links:
     def reply(self, target: Source, data: bytes) -> None:
         self.replies.append(decode_message(data))
 
-    def connect(
-        self, address: IPv6Address, port: int, interface: int, seconds: float, member: str = ""
-    ) -> Connection:
+    def connect(self, address: IPv6Address, port: int, interface: int, seconds: float, member: str = "") -> Connection:
         return self.wire
 
 

@@ -198,7 +198,8 @@ class HttpServer(wsgi.Server):
     def process_conn(self, conn: Connection) -> None:
         """Something has arrived: a worker is to answer it."""
         stranger = self._handshakes is not None and conn.shown is None and not conn.trusted
-        if stranger and not conn.turn:
+        # At the end nobody would be left to call who waits.
+        if stranger and not conn.turn and not self._ending:
             conn.turn = True
             # Who sends a request slowly keeps a thread.
             if not self._turns.take(conn.address, conn):

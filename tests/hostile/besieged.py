@@ -11,7 +11,6 @@ from tests.network.steer import Agent, eventually
 from .messages import MARK
 
 RECOVERY = 75.0  #: seconds until all that was begun in the attack is over: a session may last a minute
-WARNINGS = 20
 
 
 @dataclass
@@ -29,6 +28,7 @@ class Besieged(ABC):
     target: Agent
     honest: Agent
     threads: tuple[str, ...] = ("MainThread", "grasp-multicast", "grasp-interfaces")
+    warnings = 20  #: that its log may have
 
     def __init__(self) -> None:
         self.sent: Counter[str] = Counter()
@@ -83,7 +83,7 @@ class Besieged(ABC):
         if "Traceback" in log:
             at = log.index("Traceback")
             found.append(log[max(0, at - 200) : at + 2_000])
-        if len(loud) > WARNINGS:
+        if len(loud) > self.warnings:
             found.append(f"{len(loud)} warnings, such as {loud[-1][:200]}")
         found += [f"a line of {len(line)} bytes in its log: {line[:200]}" for line in loud if len(line) > 1_000][:1]
         found += [f"a stranger's text in a warning: {line[:200]}" for line in loud if MARK in line][:1]

@@ -27,6 +27,7 @@ TARGET, HONEST, ATTACKER = "fd00::1", "fd00::2", "fd00::3"
 NEIGHBOR = "EX9.Neighbor"
 SESSION, LINK = "grasp/1", "grasp-link/1"
 PATIENCE = 10.0
+FIRST_S = 3.0  #: how long the target waits for the handshake, and for a first message
 
 
 class Fortress(Besieged):
@@ -55,10 +56,12 @@ class Fortress(Besieged):
 
     def _begin(self) -> None:
         for agent in self.target, self.honest:
-            agent.start(["eth0"], identity=str(self.identity(agent.host.name)))
+            limits = {"first_message_ms": int(FIRST_S * 1000)}
+            agent.start(["eth0"], identity=str(self.identity(agent.host.name)), limits=limits)
             agent.register("neg")
             agent.register("told", "synchronize")
         self.port = self.target.port
+        self.honest.serve("neg", [["accept"]])
         self.target.serve("neg", [["propose", 1], ["accept"]])
         self.target.register("queue")
         self.target.serve("queue", [["accept"]])

@@ -25,6 +25,7 @@ from tests.pki import Authority
 
 from .fortress import (
     ATTACKER,
+    FIRST_S,
     FOREIGN_FLOOD,
     LINK,
     NEIGHBOR,
@@ -170,7 +171,7 @@ def test_a_thousand_connections_that_say_nothing_and_a_thousand_that_stop_halfwa
         threading.Thread(target=drip, daemon=True).start()
         rounds = service.rounds
         # By itself, and in the time a handshake may take.
-        limit = Limits().first_message_ms / 1000 + 15
+        limit = FIRST_S + 15
         for sock in socks + slow:
             sock.settimeout(limit)
             with contextlib.suppress(ConnectionError):
@@ -234,10 +235,11 @@ def strangers(stronghold: Fortress) -> dict[str, object]:
     return {
         "nobody": None,
         "another ca": make("honest", stronghold.foreign),
-        "another domain": make("elsewhere", ca, acp_name="fd00@other.example.com"),
+        "another domain": make("elsewhere", ca, acp_name="fd89b714f3db00000000000000000001@other.example.com"),
         "no name": make("nameless", ca, acp_name=()),
         "two names": make("double", ca, acp_name=("fd0000000000000000000000000000a1@acp.example.com", "a@b")),
-        "hostile name": make(MARK + "\n\u202e", ca, acp_name=MARK.encode() + b"\0\n@acp.example.com"),
+        "hostile name": make(MARK + "\n\u202e", stronghold.foreign, acp_name=MARK.encode() + b"\0\n@acp.example.com"),
+        "odd name": make("odd", ca, acp_name=b"\0\n\xff@acp.example.com"),
         "over": make("over", ca, not_after=time.time() - 60),
         "absurd": make("absurd", ca, extensions=absurd),
         "deep": make("deep", below),
@@ -291,6 +293,7 @@ def test_plain_grasp_is_neither_heeded_nor_answered(stronghold: Fortress) -> Non
         messages = [
             [M_DISCOVERY, 1, own, ["neg", F_DISC, 6]],
             [M_DISCOVERY, 2, own, [NEIGHBOR, F_DISC, 1]],
+            FIRST_S,
             FOREIGN_FLOOD,
             [M_FLOOD, 3, own, 60_000, [["told", SYN, 6, MARK], []]],
             [M_FLOOD, 4, own, 60_000, [["told", SYN, 1, MARK], [O_IPV6, own, 6, port]]],

@@ -27,7 +27,7 @@ from tests.network.raw import (
 )
 from tests.network.steer import eventually
 
-from .fortress import LINK, REQUEST, SESSION, TARGET, Fortress, Service, Tls
+from .fortress import FIRST_S, LINK, REQUEST, SESSION, TARGET, Fortress, Service, Tls
 from .messages import BOMBS, MULTICAST, bytes_of, shared_reference_bomb
 
 HEARD = {"noise", "queue", "neg"}  #: what the bad member may say and ask for: it is a member
@@ -98,7 +98,7 @@ def test_what_is_no_grasp_ends_its_connection(stronghold: Fortress, bad: Path, p
 
 
 def test_floods_at_full_speed(stronghold: Fortress, bad: Path, served: Service) -> None:
-    rounds, until = served.rounds, time.monotonic() + 2.0
+    rounds, until = served.rounds, time.monotonic() + 1.0
     number = 0
     with stronghold.link(bad) as link:
         while time.monotonic() < until:
@@ -134,10 +134,9 @@ def test_requests_without_an_end_and_nobody_to_read_the_answers(
 def test_a_byte_a_second_and_nothing_at_all(stronghold: Fortress, bad: Path) -> None:
     """Once TLS stands there is as much time for the first request as for TLS, and no more."""
     request = cbor2.dumps(REQUEST)
-    limit = Limits().first_message_ms / 1000
     with contextlib.ExitStack() as held:
-        silent = held.enter_context(stronghold.tls(bad, timeout=limit + 10))
-        greeting = held.enter_context(stronghold.tls(bad, LINK, timeout=limit + 10))
+        silent = held.enter_context(stronghold.tls(bad, timeout=FIRST_S + 10))
+        greeting = held.enter_context(stronghold.tls(bad, LINK, timeout=FIRST_S + 10))
         slow = held.enter_context(stronghold.tls(bad, timeout=1.0))
         began = time.monotonic()
         for byte in request:
@@ -149,7 +148,7 @@ def test_a_byte_a_second_and_nothing_at_all(stronghold: Fortress, bad: Path) -> 
                 pass
             except OSError:
                 break
-        assert limit - 1 < time.monotonic() - began < limit + 10
+        assert time.monotonic() - began > FIRST_S - 1
         assert silent.ends()
         assert greeting.ends()
 
@@ -175,12 +174,12 @@ def test_renegotiation_is_refused_and_costs_nothing(stronghold: Fortress, bad: P
                     with contextlib.suppress(SSL.WantReadError):
                         sock.setblocking(False)
                         wire.do_handshake()
-            print(asked)
+            assert asked
     assert stronghold.target.rss_kib() < before + 8 * 1024
 
 
 def test_noops_and_keep_alives_at_full_speed(stronghold: Fortress, bad: Path, served: Service) -> None:
-    until = time.monotonic() + 1.0
+    until = time.monotonic() + 0.3
     rounds = served.rounds
     data = cbor2.dumps([M_NOOP]) * 5_000
     with stronghold.link(bad) as link, stronghold.tls(bad) as wire:

@@ -89,13 +89,14 @@ class Forger:
         length = 8 + len(data)
         udp = struct.pack("!HHHH", port, GRASP_PORT, length, 0) + data
         pseudo = own + group + struct.pack("!LL", length, socket.IPPROTO_UDP)
-        udp = udp[:6] + struct.pack("!H", _checksum(pseudo + udp)) + data
+        udp = udp[:6] + struct.pack("!H", checksum(pseudo + udp)) + data
         header = struct.pack("!LHBB", 6 << 28, length, socket.IPPROTO_UDP, 255) + own + group
         ethernet = b"\x33\x33" + group[12:] + b"\x02\x00" + own[12:] + struct.pack("!H", ETH_P_IPV6)
         self._socket.send(ethernet + header + udp)
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
+    """That of the Internet (RFC 1071); never 0, which in UDP means that there is none."""
     data += b"\0" * (len(data) % 2)
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total > 0xFFFF:
