@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Final
 
 import grasp
@@ -17,7 +18,7 @@ from asa.views import Audit
 from grasp import GraspError
 from grasp.arguments import Somewhere
 from objectives import InvalidValue, NodeId
-from objectives.holdings import HoldingsPage, page_from_value
+from objectives.holdings import HoldingsPage, SeedRow, page_from_value
 
 MOST_ROUNDS: Final = 8
 """Readings of all agents; two alike in a row show one moment."""
@@ -32,8 +33,18 @@ TRIES: Final = 3
 PAUSE_S: Final = 0.2
 
 
-def collect(asa: grasp.ASA, objective: str, party: Party, books: Books, pool: str | None) -> Audit:
-    """Read all agents known, this one too, twice or more, and judge."""
+def collect(
+    asa: grasp.ASA,
+    objective: str,
+    party: Party,
+    books: Books,
+    pool: str | None,
+    may_seed: Callable[[str, str], bool] = lambda name, pool: True,
+) -> Audit:
+    """Read all agents known, this one too, twice or more, and judge.
+
+    What an agent says it has seeded counts if ``may_seed`` says that it may, by its name and the pool's.
+    """
     before: dict[NodeId, int] = {}
     states: dict[NodeId, Sequence[HoldingsPage]] = {}
     unreachable: set[str] = set()
@@ -56,7 +67,13 @@ def collect(asa: grasp.ASA, objective: str, party: Party, books: Books, pool: st
             at_rest = rounds > 1 and versions == before
             before = versions
     unreachable -= books.read(forgotten_by)
+    states = {node: [_seeded(page, may_seed) for page in pages] for node, pages in states.items()}
     return audit.judge(states, unreachable, party.clock(), at_rest=at_rest, rounds=rounds, only=pool)
+
+
+def _seeded(page: HoldingsPage, may_seed: Callable[[str, str], bool]) -> HoldingsPage:
+    rows = (each for each in page.rows if not isinstance(each, SeedRow) or may_seed(page.node.name, each.pool))
+    return replace(page, rows=tuple(rows))
 
 
 def _missed(party: Party, node: NodeId) -> bool:

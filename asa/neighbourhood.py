@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from asa import oversight, pacts
 from asa.errors import StoreFailed
 from asa.ledger import Ledger
+from asa.peers import MOST_INSTANCES
 from asa.performer import peer_of, text_of
 from asa.records import Change, Contact, Plan, removed
 from asa.seals import Opened, Unsealed, check_age
@@ -280,10 +281,13 @@ def _contact(
 ) -> Plan[None]:
     """Remember where a peer is, for the next life; one that left needs no remembering.
 
-    Above ``most`` no more are remembered: those there are were there first, and others will be heard again.
+    Above ``most``, or MOST_INSTANCES of one name, no more are remembered: those there are were there first, and others
+    will be heard again.
     """
     old = ledger.contacts.get(str(said.node))
     new = Contact(said.node, where, now, serves) if said.state != "left" else None
-    if old is None and (new is None or len(ledger.contacts) >= most):
-        return Plan((), None)
+    if old is None:
+        namesakes = sum(each.node.name == said.node.name for each in ledger.contacts.values())
+        if new is None or len(ledger.contacts) >= most or namesakes >= MOST_INSTANCES:
+            return Plan((), None)
     return Plan((Change(old, new),), None)

@@ -236,7 +236,7 @@ class Operations:
         if pool is not None:
             known = agent.party.peers.pools()
             agent.books.read(lambda ledger: reservations.check_pool(ledger, pool, known))
-        return collect(agent.asa, agent.names.holdings, agent.party, agent.books, pool)
+        return collect(agent.asa, agent.names.holdings, agent.party, agent.books, pool, agent.authority.may_seed)
 
     def health(self) -> Health:
         return self._agent.health()

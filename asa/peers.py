@@ -16,6 +16,8 @@ from objectives.agent import Announcement
 
 FIRST_BACKOFF_S: Final = 1.0
 LONGEST_BACKOFF_S: Final = 300.0
+MOST_INSTANCES: Final = 8
+"""Of one name: a member can call itself by ever new ones, and takes the place of its own only."""
 GOOD_S: Final = 600.0
 """A good peer is preferred so long after its last grant."""
 
@@ -50,7 +52,7 @@ class Peers:
         """A peer of an earlier life, not heard yet."""
         with self._lock:
             if node != self._me and node not in self._peers:
-                self._make_room()
+                self._make_room(node)
                 self._peers[node] = Peer(node, locator)
 
     def heard(self, now: float, said: Announcement, locator: str) -> bool:
@@ -60,7 +62,7 @@ class Peers:
         with self._lock:
             peer = self._peers.get(said.node)
             if peer is None:
-                self._make_room()
+                self._make_room(said.node)
                 peer = self._peers[said.node] = Peer(said.node)
             if said.sequence < peer.sequence:
                 return False
@@ -93,8 +95,11 @@ class Peers:
                 del self._peers[each]
             return gone
 
-    def _make_room(self) -> None:
-        if len(self._peers) >= self._most:
+    def _make_room(self, node: NodeId) -> None:
+        namesakes = [each for each in self._peers if each.name == node.name]
+        if len(namesakes) >= MOST_INSTANCES:
+            del self._peers[min(namesakes, key=lambda each: self._peers[each].heard or 0.0)]
+        elif len(self._peers) >= self._most:
             del self._peers[min(self._peers, key=lambda each: self._peers[each].heard or 0.0)]
 
     def forget(self, node: NodeId) -> None:

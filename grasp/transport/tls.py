@@ -44,8 +44,8 @@ _SELF_SIGNED_LEAF: Final = 18
 _SELF_SIGNED_TOP: Final = 19
 _BEGINNINGS: Final = (21, 22)
 """Content types of the first record: an alert, a handshake (RFC 8446 §5.1)."""
-_RECORD: Final = 16_384
-_OUTGOING: Final = 65_536
+_READ: Final = 4_096
+_SEND: Final = 8_192
 _ABOUT_CERTIFICATES: Final = ("certificate", "unknown ca", "access denied")
 _WHY: Final = 200
 
@@ -272,7 +272,7 @@ class TlsSession:
     def read(self) -> bytes:
         """Some of what the peer has said; b"" if nothing now. Raises :class:`TlsClosed`, :class:`TlsFailed`."""
         try:
-            return self._connection.recv(_RECORD)
+            return self._connection.recv(_READ)
         except SSL.WantReadError:
             return b""
         except SSL.ZeroReturnError:
@@ -293,12 +293,12 @@ class TlsSession:
     def outgoing(self) -> bytes:
         """What is to be sent to the peer; b"" if nothing."""
         try:
-            data = self._connection.bio_read(_OUTGOING)
+            data = self._connection.bio_read(_SEND)
         except SSL.WantReadError:
             return b""
-        while len(data) % _OUTGOING == 0:
+        while len(data) % _SEND == 0:
             try:
-                data += self._connection.bio_read(_OUTGOING)
+                data += self._connection.bio_read(_SEND)
             except SSL.WantReadError:
                 break
         return data

@@ -9,10 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from asa.errors import Short
-from grasp import GraspError, cbor
+from grasp import GraspError, Objective, cbor
 from grasp.calls import Peer
 from objectives import NodeId
 from objectives.agent import Announcement, PoolSummary
+from objectives.holdings import HoldingsPage, SeedRow
 from objectives.reach import Reach
 from tests.pki import Authority
 
@@ -156,6 +157,20 @@ def test_a_member_seeds_nothing_in_a_pool_it_may_not_be_the_origin_of(secured, m
     hear(secured.agents, 7, "first")
     assert b.pool("first")["seeded"] == seeded
     assert "seeds-overlap:first" not in b.problems()
+
+
+def test_an_audit_does_not_count_what_a_member_says_it_has_seeded_and_may_not(secured, mallory):
+    a = secured.origin
+    seeded = a.pool("first")["seeded"]
+    holdings = Objective.synchronization("EX1.Holdings")
+    page = HoldingsPage(MALLORY, 1, 0, 1, (SeedRow("first", G, 2 * G),))
+    mallory.do(lambda: mallory.asa.register(holdings))
+    mallory.do(lambda: mallory.asa.publish(holdings.with_value(page.to_value())))
+    say(mallory, 8)
+    hear(secured.agents, 8)
+    audit = a.audited("first")
+    assert str(MALLORY) in audit["agents"]
+    assert [(each["seeded"], each["missing"]) for each in audit["pools"]] == [(seeded, [])]
 
 
 def test_a_list_of_revoked_certificates_that_no_ca_signed_revokes_nobody(secured, mallory):

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from asa.peers import FIRST_BACKOFF_S, GOOD_S, LONGEST_BACKOFF_S, Peers
+from asa.peers import FIRST_BACKOFF_S, GOOD_S, LONGEST_BACKOFF_S, MOST_INSTANCES, Peers
 from objectives import NodeId
 from objectives.agent import Announcement, PoolSummary
 
@@ -149,6 +149,17 @@ def test_the_table_is_bounded_and_who_was_silent_longest_makes_room():
     for number in range(300):
         peers.remember(node(f"m{number}"), "[fd00::1]:1")
     assert len(peers.everyone()) == 100
+
+
+def test_a_name_with_ever_new_instances_takes_the_place_of_its_own_only(peers):
+    known(peers, a=1, b=1)
+    for number in range(500):
+        peers.heard(NOW + number, says(node("mallory", number)), "[fd00::9]:1")
+    names = Counter(each.node.name for each in peers.everyone())
+    assert names == {"a": 1, "b": 1, "mallory": MOST_INSTANCES}
+    assert {each.node for each in peers.everyone() if each.node.name == "mallory"} == {
+        node("mallory", number) for number in range(500 - MOST_INSTANCES, 500)
+    }
 
 
 def test_nodes_of_our_name_that_are_not_us_are_known_while_they_are_heard(peers):

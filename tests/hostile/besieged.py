@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from random import Random
 
 from tests.network.steer import Agent, eventually
 
 from .messages import MARK
 
+REASONS = 60  #: for which messages may be discarded
 RECOVERY = 75.0  #: seconds until all that was begun in the attack is over: a session may last a minute
 
 
@@ -20,6 +25,9 @@ class Level:
     threads: int
     descriptors: int
     rss_kib: int
+
+    def as_json(self) -> dict[str, int]:
+        return asdict(self)
 
 
 class Besieged(ABC):
@@ -45,6 +53,36 @@ class Besieged(ABC):
     @abstractmethod
     def poke(self) -> None:
         """Connect some times: threads that are too many go with the connections that come."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[Callable[[Random], None], ...]:
+        """Of an attack, each for a thread; they go on as long as it is `on`."""
+
+    @property
+    def on(self) -> bool:
+        return time.monotonic() < self._until and self.target.process.poll() is None
+
+    def storm(self, seed: int, seconds: float, progress: Callable[[str], None] = lambda _: None) -> None:
+        """Attack from several threads for ``seconds``; what they send depends on ``seed`` alone."""
+        self._until = time.monotonic() + seconds
+
+        def guarded(part: Callable[[Random], None], rng: Random) -> None:
+            try:
+                part(rng)
+            except Exception as error:
+                self.found.append(f"{getattr(part, 'func', part).__name__}: {error!r}")
+
+        threads = [
+            threading.Thread(target=guarded, args=(part, Random(f"{seed}/{n}")), name=f"storm-{n}")
+            for n, part in enumerate(self.parts)
+        ]
+        for each in threads:
+            each.start()
+        for each in threads:
+            while each.is_alive():
+                each.join(5.0)
+                progress(", ".join(f"{count} {what}" for what, count in sorted(self.sent.items())))
 
     def level(self) -> Level:
         return Level(self.target.threads(), self.target.descriptors(), self.target.rss_kib())
@@ -76,10 +114,13 @@ class Besieged(ABC):
         return wrong + self.found + self.complaints()
 
     def complaints(self) -> list[str]:
-        """What its log says that it should not."""
+        """What its log and its statistics say that they should not."""
         log = self.target.log()
         loud = [line for line in log.splitlines() if " WARNING " in line or " ERROR " in line]
-        found = []
+        reasons = self.target.statistics()["discarded"]
+        found = [f"a stranger's text in a reason: {each[:200]}" for each in reasons if MARK in each][:1]
+        if len(reasons) > REASONS:
+            found.append(f"{len(reasons)} reasons to discard something, such as {list(reasons)[-1][:200]}")
         if "Traceback" in log:
             at = log.index("Traceback")
             found.append(log[max(0, at - 200) : at + 2_000])

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from random import Random
 from types import TracebackType
 from typing import Any
 
-import cbor2
-
 from lab import Capture, Host, Lab
-from tests.network.raw import M_FLOOD, M_NOOP, M_REQ_NEG, NEG, O_IPV6, SYN, Raw, Wire, items
+from tests.network.raw import M_FLOOD, M_NOOP, M_REQ_NEG, NEG, O_IPV6, SYN, Raw, Wire
 from tests.network.steer import Agent, Failed, eventually
 from tests.pki import Authority
 
+from .assault import parts
 from .besieged import Besieged
+from .tlsends import LINK, SESSION, Tls, client_context
 from .wires import Forger
 
 TARGET, HONEST, ATTACKER = "fd00::1", "fd00::2", "fd00::3"
 NEIGHBOR = "EX9.Neighbor"
-SESSION, LINK = "grasp/1", "grasp-link/1"
 PATIENCE = 10.0
 FIRST_S = 3.0  #: how long the target waits for the handshake, and for a first message
 
@@ -42,6 +41,8 @@ class Fortress(Besieged):
 
     def __init__(self, lab: Lab, directory: Path) -> None:
         super().__init__()
+        self._began = time.monotonic()
+        self._issuing = threading.Lock()
         self.lab, self.directory = lab, directory
         self.ca, self.foreign = Authority("acp.example.com"), Authority("acp.example.com", "other ca")
         hosts = [lab.host(name) for name in ("target", "honest", "attacker")]
@@ -65,6 +66,8 @@ class Fortress(Besieged):
         self.target.serve("neg", [["propose", 1], ["accept"]])
         self.target.register("queue")
         self.target.serve("queue", [["accept"]])
+        self.target.register("bait")
+        self.target.register("baited", "synchronize")
         self.target.register("syn", "synchronize")
         self.target.publish("syn", "well")
         self.target.on_flood()
@@ -92,7 +95,9 @@ class Fortress(Besieged):
         """Where the identity of a member, or of somebody that ``authority`` vouches for, is. Made when first named."""
         authority = authority or self.ca
         directory = self.directory / f"{authority.name}-{name}"
-        if not directory.exists():
+        with self._issuing:
+            if directory.exists():
+                return directory
             authority.write(directory, authority.issue(name, **odd), trust=(self.ca.anchor,))
         return directory
 
@@ -140,6 +145,22 @@ class Fortress(Besieged):
         for _ in range(32):
             with contextlib.suppress(OSError):
                 self.raw.connect(TARGET, self.port).close()
+
+    routed = TARGET
+
+    @staticmethod
+    def lure(port: int) -> list[Any]:
+        """The attacker's locator."""
+        return [ATTACKER, 6, port]
+
+    @property
+    def parts(self) -> tuple[Callable[[Random], None], ...]:
+        return parts(self)
+
+    @property
+    def warnings(self) -> int:  # type: ignore[override]
+        """Some at once, and one in five seconds."""
+        return 20 + int(time.monotonic() - self._began) // 5
 
     # -- what was accepted
 
@@ -230,63 +251,6 @@ class Fortress(Besieged):
             wire.close()
             raise
         return wire
-
-
-def client_context(identity: Path | None, protocol: str = SESSION, newest: bool = True) -> ssl.SSLContext:
-    """Takes whoever answers; ``newest``: TLS 1.3, else 1.2."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.maximum_version = ssl.TLSVersion.TLSv1_3 if newest else ssl.TLSVersion.TLSv1_2
-    if protocol:
-        context.set_alpn_protocols([protocol])
-    if identity is not None:
-        context.load_cert_chain(identity / "certificate.pem", identity / "key.pem")
-    return context
-
-
-class Tls:
-    """Messages on a TLS connection."""
-
-    def __init__(self, sock: ssl.SSLSocket) -> None:
-        self.socket = sock
-        self._rest = b""
-        self._ready: list[Any] = []
-
-    def __enter__(self) -> Tls:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self.socket.close()
-
-    def send(self, message: Any) -> None:
-        self.socket.sendall(message if isinstance(message, bytes) else cbor2.dumps(message))
-
-    def receive(self) -> Any:
-        """The next message; None when the target has ended the connection, in whatever way."""
-        while not self._ready:
-            try:
-                data = self.socket.recv(65_536)
-            except TimeoutError:
-                raise
-            except OSError:
-                return None
-            if not data:
-                return None
-            self._ready, self._rest = items(self._rest + data)
-        return self._ready.pop(0)
-
-    def ends(self) -> bool:
-        """Whether the target ends the connection, whatever it says before."""
-        try:
-            while self.receive() is not None:
-                pass
-        except TimeoutError:
-            return False
-        return True
 
 
 class Service:

@@ -20,20 +20,18 @@ def shake(sock: socket.socket, context: ssl.SSLContext, server: bool, spoil: Spo
     """Do a handshake and read something, with everything that is sent ``spoil``\\ ed; what was read. Raises OSError."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     session = context.wrap_bio(incoming, outgoing, server_side=server)
-    step: Callable[[], bytes | None] = session.do_handshake
+    shaken = False
     while True:
         try:
-            found = step()
-            if step is not session.do_handshake:
-                return found or b""
-            step = lambda: session.read(100)  # noqa: E731 - a step like the other
+            if not shaken:
+                session.do_handshake()
+                shaken = True
+            return session.read(100)
         except ssl.SSLWantReadError:
             pass
         finally:
             if data := outgoing.read():
                 sock.sendall(spoil(data))
-        if step is not session.do_handshake and incoming.pending:
-            continue
         data = sock.recv(65_536)
         if not data:
             return b""
@@ -71,20 +69,18 @@ def with_spoilt_certificate(rng: Random, identity: Path, protocol: bytes) -> SSL
 
 
 def converse(sock: socket.socket, session: SSL.Connection, data: bytes) -> None:
-    """Do a handshake and say ``data``, as far as it comes. Raises OSError."""
-    step: Callable[[], object] = session.do_handshake
+    """Do a handshake and say ``data``, as far as it comes. Raises OSError, SSL.Error."""
+    shaken = False
     while True:
-        with contextlib.suppress(SSL.WantReadError):
-            try:
-                step()
-                if step is not session.do_handshake:
-                    return
+        try:
+            if not shaken:
+                session.do_handshake()
+                shaken = True
                 session.send(data)
-                step = lambda: session.recv(100)  # noqa: E731 - a step like the other
-            except SSL.Error as error:
-                if isinstance(error, SSL.WantReadError):
-                    raise
-                return
+            session.recv(100)
+            return
+        except SSL.WantReadError:
+            pass
         with contextlib.suppress(SSL.WantReadError):
             while said := session.bio_read(65_536):
                 sock.sendall(said)

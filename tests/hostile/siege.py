@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from random import Random
 from typing import Any
 
@@ -18,7 +16,7 @@ from lab import Host, Lab
 from tests.network.raw import KINDS_ABOUT_SESSIONS, M_DISCOVERY, M_NEGOTIATE, M_RESPONSE, NEG, SYN, Raw, Wire, items
 from tests.network.steer import Agent, Failed, eventually
 
-from .besieged import Besieged, Level
+from .besieged import Besieged
 from .messages import MULTICAST, bytes_of, message
 
 TARGET, HONEST, ATTACKER = "fd00::1", "fd00::2", "fd00::3"
@@ -86,37 +84,15 @@ class Siege(Besieged):
 
     # -- the attack
 
-    def storm(self, seed: int, seconds: float, progress: Callable[[str], None] = lambda _: None) -> None:
-        """Attack from several threads for ``seconds``; what they send depends on ``seed`` alone."""
-        self._until = time.monotonic() + seconds
-
-        def guarded(part: Callable[[Random], None], rng: Random) -> None:
-            try:
-                part(rng)
-            except Exception as error:
-                self.found.append(f"{part.__name__}: {error!r}")
-
-        parts = (self._multicasts, self._connections, self._connections, self._answers, self._bait)
-        threads = [
-            threading.Thread(target=guarded, args=(part, Random(f"{seed}/{n}")), name=f"storm-{n}")
-            for n, part in enumerate(parts)
-        ]
-        for each in threads:
-            each.start()
-        for each in threads:
-            while each.is_alive():
-                each.join(5.0)
-                progress(", ".join(f"{count} {what}" for what, count in sorted(self.sent.items())))
-
     @property
-    def _on(self) -> bool:
-        return time.monotonic() < self._until and self.target.process.poll() is None
+    def parts(self) -> tuple[Callable[[Random], None], ...]:
+        return self._multicasts, self._connections, self._connections, self._answers, self._bait
 
     def _multicasts(self, rng: Random) -> None:
         with self.attacker.entered():
             elsewhere = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         with elsewhere:
-            while self._on:
+            while self.on:
                 data = bytes_of(rng, rng.choice([MULTICAST, MULTICAST, (*MULTICAST, M_RESPONSE, M_NEGOTIATE)]))
                 sender = rng.choice([self.raw.sender, self.raw.sender, elsewhere])
                 with contextlib.suppress(OSError):
@@ -130,7 +106,7 @@ class Siege(Besieged):
 
     def _connections(self, rng: Random) -> None:
         held: list[Wire] = []
-        while self._on:
+        while self.on:
             try:
                 wire = self._connect(rng)
                 self._talk(rng, wire)
@@ -169,7 +145,7 @@ class Siege(Besieged):
 
     def _answers(self, rng: Random) -> None:
         """Whoever connects to the attacker gets an answer that may or may not fit."""
-        while self._on:
+        while self.on:
             try:
                 wire = self.raw.accept(0.2)
             except TimeoutError:
@@ -185,7 +161,7 @@ class Siege(Besieged):
     def _bait(self, rng: Random) -> None:
         """The target's own requests, for which the attacker's answers are meant."""
         where = [[ATTACKER, 6, self.raw.port], 0]
-        while self._on:
+        while self.on:
             if rng.random() < 0.5:
                 futures = [
                     self.target.begin("discover", "bait", timeout=300, minimum_ttl=0),
@@ -252,7 +228,3 @@ def siege() -> Iterator[Siege]:
     """A lab with a `Siege` in it."""
     with Lab() as lab, Siege(lab) as besieged:
         yield besieged
-
-
-def as_json(level: Level) -> dict[str, int]:
-    return asdict(level)

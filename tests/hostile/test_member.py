@@ -27,8 +27,9 @@ from tests.network.raw import (
 )
 from tests.network.steer import eventually
 
-from .fortress import FIRST_S, LINK, REQUEST, SESSION, TARGET, Fortress, Service, Tls
+from .fortress import FIRST_S, REQUEST, TARGET, Fortress, Service
 from .messages import BOMBS, MULTICAST, bytes_of, shared_reference_bomb
+from .tlsends import LINK, SESSION, Tls
 
 HEARD = {"noise", "queue", "neg"}  #: what the bad member may say and ask for: it is a member
 
@@ -98,7 +99,7 @@ def test_what_is_no_grasp_ends_its_connection(stronghold: Fortress, bad: Path, p
 
 
 def test_floods_at_full_speed(stronghold: Fortress, bad: Path, served: Service) -> None:
-    rounds, until = served.rounds, time.monotonic() + 1.0
+    rounds, until = served.rounds, time.monotonic() + 0.3
     number = 0
     with stronghold.link(bad) as link:
         while time.monotonic() < until:
@@ -116,7 +117,7 @@ def test_requests_without_an_end_and_nobody_to_read_the_answers(
 ) -> None:
     """On sessions it waits for nothing; on a link it lets what is flooded pile up."""
     before = stronghold.target.rss_kib()
-    rounds, until = served.rounds, time.monotonic() + 2.0
+    rounds, until = served.rounds, time.monotonic() + 1.0
     with contextlib.ExitStack() as held:
         held.enter_context(stronghold.link(bad))
         wires = [held.enter_context(stronghold.tls(bad)) for _ in range(8)]
@@ -136,7 +137,6 @@ def test_a_byte_a_second_and_nothing_at_all(stronghold: Fortress, bad: Path) -> 
     request = cbor2.dumps(REQUEST)
     with contextlib.ExitStack() as held:
         silent = held.enter_context(stronghold.tls(bad, timeout=FIRST_S + 10))
-        greeting = held.enter_context(stronghold.tls(bad, LINK, timeout=FIRST_S + 10))
         slow = held.enter_context(stronghold.tls(bad, timeout=1.0))
         began = time.monotonic()
         for byte in request:
@@ -150,7 +150,6 @@ def test_a_byte_a_second_and_nothing_at_all(stronghold: Fortress, bad: Path) -> 
                 break
         assert time.monotonic() - began > FIRST_S - 1
         assert silent.ends()
-        assert greeting.ends()
 
 
 def test_renegotiation_is_refused_and_costs_nothing(stronghold: Fortress, bad: Path) -> None:
@@ -179,7 +178,7 @@ def test_renegotiation_is_refused_and_costs_nothing(stronghold: Fortress, bad: P
 
 
 def test_noops_and_keep_alives_at_full_speed(stronghold: Fortress, bad: Path, served: Service) -> None:
-    until = time.monotonic() + 0.3
+    until = time.monotonic() + 0.1
     rounds = served.rounds
     data = cbor2.dumps([M_NOOP]) * 5_000
     with stronghold.link(bad) as link, stronghold.tls(bad) as wire:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 import struct
 import threading
 from collections.abc import Iterator
 from ipaddress import IPv6Address
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +16,8 @@ from lab.capture import ETH_P_IPV6
 from tests.network.raw import Wire
 from tests.network.steer import eventually
 
-from .fortress import SESSION, Fortress
+from .fortress import Fortress
+from .tlsends import SESSION, server_context
 from .wires import checksum, records, streams
 
 OVERRIDE = 0x2000_0000
@@ -68,13 +67,6 @@ def taken_over(stronghold: Fortress, address: str) -> Iterator[None]:
         host.delete_address(f"{address}/64", "eth0")
 
 
-def server(identity: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(identity / "certificate.pem", identity / "key.pem")
-    context.set_alpn_protocols([SESSION])
-    return context
-
-
 @pytest.mark.parametrize("who", ["a stranger", "another member"])
 def test_who_has_a_members_address_is_told_nothing(stronghold: Fortress, who: str) -> None:
     honest = stronghold.honest.host.link_local("eth0")
@@ -85,7 +77,7 @@ def test_who_has_a_members_address_is_told_nothing(stronghold: Fortress, who: st
     place = [[honest, 6, port], "eth0", "honest"]
     assert stronghold.target.negotiate("neg", 1, peer=place) is not None
     identity = stronghold.identity("honest", stronghold.foreign) if who == "a stranger" else stronghold.identity("eve")
-    context = server(identity)
+    context = server_context(identity, SESSION)
     told: list[bytes] = []
 
     def serve(wire: Wire) -> None:

@@ -33,6 +33,7 @@ _log = logging.getLogger("grasp.transport")
 
 _LOGGED_PER_S: Final = 0.1
 _LOGGED_BURST: Final = 10
+_TOLD_PER_S: Final = 1.0
 _UPWARDS: Final = (Discovery, Flood, Response)
 _NEVER: Final = float("inf")
 
@@ -55,6 +56,8 @@ class Carrier:
         self._by_link: dict[Link, Wire] = {}
         self._up: dict[Link, float] = {}  # since when, UNIX s
         self._logged = TokenBucket(_LOGGED_PER_S, _LOGGED_BURST)
+        # One line for each neighbour at the start; then who comes and goes all the time does not fill the log.
+        self._told = TokenBucket(_TOLD_PER_S, limits.neighbours)
         self._timer = 0.0
         # Responses are longer than multicasts may be.
         self._longest = max(limits.multicast_size, limits.message_size)
@@ -216,7 +219,9 @@ class Carrier:
                         return
         except WireError as error:
             self._counts["link: invalid message"] += 1
-            self._lost(wire, f"sent what is no GRASP: {error.detail:.100}")
+            # What it said goes into no count, of which there would be one for each way to be wrong.
+            _log.debug("link with %s: %.100s", wire.address, error.detail)
+            self._lost(wire, "sent what is no GRASP")
         except OSError as error:
             self._failed(wire, error)
         else:
@@ -333,8 +338,7 @@ class Carrier:
         link = wire.link
         self._up[link] = self._contexts.clock()
         self._survey()
-        interface = self.interfaces[link.interface].name
-        _log.info("%s: linked with %s at %s", interface, wire.session.member.name or link.member, wire.address)
+        self._tell(wire, f"is linked on {self.interfaces[link.interface].name}")
         try:
             self._receiver.neighbour_up(link.interface)
         except Exception:
@@ -350,9 +354,13 @@ class Carrier:
     def _lost(self, wire: Wire, why: str) -> None:
         if wire.link.phase is not Phase.CLOSED:
             if wire.link.phase is Phase.UP:
-                _log.info("neighbour %s at %s %s", wire.session.member.name or wire.link.member, wire.address, why)
+                self._tell(wire, why)
             self._do([self._pairing.closed(time.monotonic(), wire.link, why)])
             self._timer = 0.0
+
+    def _tell(self, wire: Wire, what: str) -> None:
+        if self._told.take(time.monotonic()):
+            _log.info("neighbour %s at %s %s", wire.session.member.name or wire.link.member, wire.address, what)
 
     def _complain(self, wire: Wire, what: str) -> None:
         """One line in the log; few, whatever neighbours do."""
