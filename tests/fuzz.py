@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from lab import unavailable_reason
@@ -49,10 +50,10 @@ def attacked(name: str, seed: int, seconds: float) -> dict[str, Any]:
     """What came of it."""
     wrong: list[str] = []
     with NODES[name]() as besieged:
+        idle = besieged.level()
         besieged.storm(seed - 1, min(5.0, seconds / 4))  # fills the caches
-        before = besieged.level()
-        wrong += besieged.recovered(before)
-        before = besieged.level()
+        wrong += besieged.recovered(replace(besieged.level(), descriptors=idle.descriptors))
+        before = replace(besieged.level(), descriptors=idle.descriptors)
         ends = time.monotonic() + seconds
         rounds = 0
         while not wrong and (left := ends - time.monotonic()) > 0:

@@ -88,6 +88,9 @@ def test_what_is_no_grasp_ends_its_connection(stronghold: Fortress, bad: Path, p
     longest = cbor2.dumps([M_FLOOD, 1, bytes(16), 1_000, [["noise", SYN, 3, bytes(70_000)], []]])
     attempts = [*BOMBS, shared_reference_bomb(), longest, b"\xff", rng.randbytes(50_000)]
     attempts += [bytes_of(rng, kinds) + b"\xff" for _ in range(30)]
+    # What it says does not become a reason of its own each time.
+    attempts += [cbor2.dumps([M_FLOOD, (1 << 32) + n, bytes(16), 1, [["noise", SYN, 3, 1], []]]) for n in range(10)]
+    reasons = len(stronghold.target.statistics()["discarded"])
     for attempt in attempts:
         with stronghold.tls(bad, protocol) if protocol == SESSION else stronghold.link(bad) as wire:
             with contextlib.suppress(OSError):
@@ -95,6 +98,7 @@ def test_what_is_no_grasp_ends_its_connection(stronghold: Fortress, bad: Path, p
                 # What could be the beginning of something longer is so no more.
                 wire.send(b"\xff" * 70_000)
             assert wire.ends(), attempt[:100]
+    assert len(stronghold.target.statistics()["discarded"]) < reasons + 10
     assert eventually(stronghold.linked)
 
 
