@@ -100,11 +100,11 @@ class Agent:
         section = config.enforcement
         self.enforcement = Enforcement(bool(self._lines), section.backend != RECORD, section.rule_life_s)
         self.books = Books(ledger, store, self._store_failed, self._store_works, self.enforcement.changed)
-        self.peers = Peers(me, rng, config.limits.peers)
+        self.peers = Peers(me, rng, config.limits.peers, self.authority.may_give)
         self.seals = Seals(self.identity, lambda: self.node.revocations, clock, time.monotonic)
         self.policy = Policy(
             self.books, self.events, self._policy_changed, self.complain, me=me.name, objective=self.names.params,
-            seals=self.seals, may_set=self.authority.may_set_params,
+            seals=self.seals, may_set=self.authority.may_set_params, clock=clock,
         )  # fmt: skip
         self._active: bool = remembered(self.books, ACTIVE, True)
         self._paused: bool = remembered(self.books, PAUSED, False)
@@ -119,6 +119,8 @@ class Agent:
             peers=self.peers,
             params=lambda: self.policy.params,
             lends=self.authority.lends,
+            gives=self.authority.may_give,
+            members=self.authority.enforced,
             active=lambda: self._active and self.phase in ("starting", "running") and not self.books.failed,
         )
         self.node = node_for(config, self.identity, remembered(self.books, PORT, 0))
@@ -212,7 +214,7 @@ class Agent:
         self.settler = Settler(party, performer, books, self.events, report, rng)
         self.pact_settler = PactSettler(party, performer, books, self.events, report, rng)
         self.keeper = Keeper(party, books, self.events, Alarms(thresholds(self.config)), self.relocation, report, rng)
-        collector = GarbageCollector(party, books, self.events, report, rng, self.enforcement.standing)
+        collector = GarbageCollector(party, books, self.events, report, rng, self.enforcement.standing, self.problem)
         self.seeder = Seeder(
             self.config.pools, books, self.peers, self.neighbourhood.listen_for,
             lambda pool: self.seed(pool.name, pool.capacity, pool.at), self.problem, report, rng,
@@ -372,7 +374,7 @@ class Agent:
             status = "inactive" if not self._active else ("degraded" if self._problems else "ok")
         return oversight.health(
             status, self.ready, self.config.agent.name, VERSION, self.books, self.duties,
-            self._problems.all, self.node.secured,
+            self._problems.all, oversight.notices(self.config, self.node.secured),
         )  # fmt: skip
 
     def status(self) -> Status:

@@ -98,7 +98,14 @@ def _serve_dry(party: Party, ask: Ask) -> Steps[None]:
 def _serve_give(party: Party, give: Give) -> Steps[None]:
     try:
         yield Transact(
-            lambda ledger: transfer.receive(ledger, party.clock(), give, party.seeds(ledger, give.pool) or [])
+            lambda ledger: transfer.receive(
+                ledger,
+                party.clock(),
+                give,
+                party.seeds(ledger, give.pool) or [],
+                party.gives(give.node.name),
+                members=party.members,
+            )
         )
     except Declined as error:
         if error.code == "not-me":
@@ -107,7 +114,9 @@ def _serve_give(party: Party, give: Give) -> Steps[None]:
         # On disk before it is said, so that a replay of the gift is not taken after its giver took it back.
         try:
             yield Transact(
-                lambda ledger: transfer.refuse(ledger, party.clock(), give.txn, give.pool, give.node, give.blocks)
+                lambda ledger: transfer.refuse(
+                    ledger, party.clock(), give.txn, give.pool, give.node, give.blocks, members=party.members
+                )
             )
         except AsaError as failure:
             raise Broken(failure.message) from None
@@ -120,6 +129,6 @@ def _serve_give(party: Party, give: Give) -> Steps[None]:
 
 
 def _serve_settle(party: Party, question: Settle) -> Steps[None]:
-    outcome = yield Transact(lambda ledger: transfer.answer(ledger, party.clock(), question))
+    outcome = yield Transact(lambda ledger: transfer.answer(ledger, party.clock(), question, members=party.members))
     if (yield Propose(Settled(question.txn, party.me, outcome))) and outcome == ACCEPTED:
         yield Transact(lambda ledger: transfer.confirm(ledger, party.clock(), question.node, [question.txn]))

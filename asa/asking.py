@@ -154,11 +154,17 @@ def ask_one(party: Party, peer: NodeId, ask: Ask, patience_ms: int) -> Steps[tup
         if not isinstance(answer, Offer) or answer.node != peer:
             raise BadOffer("bad-offer", f"no offer of {peer}")
         taken: tuple[Block, ...] = yield Transact(
-            lambda ledger: transfer.accept(ledger, party.clock(), ask, answer, party.seeds(ledger, ask.pool))
+            lambda ledger: transfer.accept(
+                ledger, party.clock(), ask, answer, party.seeds(ledger, ask.pool), party.gives(peer.name)
+            )
         )
     except BadOffer as error:
         try:
-            yield Transact(lambda ledger: transfer.refuse(ledger, party.clock(), ask.txn, ask.pool, peer, blocks))
+            yield Transact(
+                lambda ledger: transfer.refuse(
+                    ledger, party.clock(), ask.txn, ask.pool, peer, blocks, members=party.members
+                )
+            )
         except AsaError:
             yield Look(lambda ledger: ledger.asking.pop(ask.txn, None))
             yield Drop()

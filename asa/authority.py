@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Final
 
 from asa.config.security import AllowSection
@@ -15,7 +16,10 @@ from objectives import NodeId
 from objectives.fields import MAX_RATE, shown
 
 ANYBODY: Final = AllowSection(("*",))
-"""What counts for a member that no section names: it may ask and audit, and brings in nothing."""
+"""What counts for a member that no section names: it may ask, give and audit, and seeds nothing."""
+
+REMEMBERED: Final = 8_192
+"""Names whose section is remembered."""
 
 
 class Authority:
@@ -27,13 +31,14 @@ class Authority:
         self._rules = rules
         self._me = me
         self._mode = mode
+        self._rule = lru_cache(REMEMBERED)(self._found)
 
     @property
     def enforced(self) -> bool:
         """Whether members are known at all."""
         return self._rules is not None
 
-    def _rule(self, name: str) -> AllowSection | None:
+    def _found(self, name: str) -> AllowSection | None:
         """None: everything is allowed."""
         if self._rules is None:
             return None
@@ -63,6 +68,11 @@ class Authority:
         """The same as a number of bit/s where members are known; None where they are not, and nothing is counted."""
         limit = self.ask_limit(name)
         return limit if limit is not None or not self.enforced else MAX_RATE
+
+    def may_give(self, name: str) -> bool:
+        """Whether capacity is taken that ``name`` hands over or offers; of others none is asked."""
+        rule = self._rule(name)
+        return rule is None or name == self._me or rule.gives
 
     def may_audit(self, name: str) -> bool:
         """Whether ``name`` may read what this agent holds."""

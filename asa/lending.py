@@ -1,5 +1,7 @@
 """What is out at each member because it asked for it, over time: what an ``ask`` of ``[[allow]]`` bounds. No I/O.
 
+What its dry runs keep is out as well: nobody else can have it.
+
 Counted are bit/s, not blocks: whichever of a pool a member gives here lessens what it has from here, down to nothing.
 """
 
@@ -10,11 +12,15 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from asa.ledger import Ledger
-from asa.records import Change, Lent, Plan
+from asa.records import Change, Lent, Plan, Promise
 from objectives import Block, Window
+from objectives.block import peak
 
 MOST_CHANGES: Final = 4_096
 """Times at which what one member has of one pool changes."""
+
+MOST_KEPT: Final = 64
+"""Dry runs of one member that are kept at a time, of all pools."""
 
 
 def lent(ledger: Ledger, member: str, pool: str, window: Window) -> int:
@@ -24,6 +30,17 @@ def lent(ledger: Ledger, member: str, pool: str, window: Window) -> int:
     if loan is None or (window.end is not None and window.end <= start):
         return 0
     return max(0, -loan.free.lowest(start, window.end))
+
+
+def kept(ledger: Ledger, now: int, member: str, but: Promise | None = None) -> list[Promise]:
+    """What dry runs of a member keep for it; ``but``: one that is just being redeemed."""
+    return [each for each in ledger.promises.values() if each.peer.name == member and each.until > now and each != but]
+
+
+def promised(promises: Iterable[Promise], pool: str, window: Window) -> int:
+    """bit/s of a pool that promises come to at the worst instant of a window."""
+    common = ((each.rate, each.window.overlap(window)) for each in promises if each.pool == pool)
+    return peak(Block(0, rate, part.start, part.end) for rate, part in common if part is not None)
 
 
 def lend(ledger: Ledger, member: str, pool: str, blocks: Iterable[Block]) -> tuple[Change, ...] | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import grasp
 from asa.books import Books
+from asa.config import Config, security
 from asa.ledger import Ledger
 from asa.lifecycle import LISTED, Phases, not_enforced, state_of
 from asa.records import Given, GivenState, Promise, Taken
@@ -205,7 +206,7 @@ def health(
     books: Books,
     duties: Sequence[Duty],
     problems: Callable[[], list[Problem]],
-    secured: bool,
+    notices: Sequence[str],
 ) -> Health:
     return Health(
         status=status,
@@ -215,8 +216,13 @@ def health(
         problems=problems(),
         threads={each.name: each.state() for each in duties},
         sqlite=sqlite3.sqlite_version,
-        notices=[] if secured else [PLAIN_NOTICE],
+        notices=list(notices),
     )
+
+
+def notices(config: Config, secured: bool) -> list[str]:
+    """What is as it was configured, and an operator had better know."""
+    return [*([] if secured else [PLAIN_NOTICE]), *security.notices(config.grasp.substrate, config.allow)]
 
 
 def neighbours(node: grasp.Node) -> list[NeighbourView]:
@@ -229,6 +235,7 @@ def neighbours(node: grasp.Node) -> list[NeighbourView]:
             each.member.name if each.member is not None else "",
             each.state,
             int(each.since),
+            each.why,
         )
         for each in node.neighbours
     ]

@@ -44,18 +44,15 @@ from asa.records import (
     made,
     removed,
 )
+from asa.refusals import Declined, check_room, never_decided
 from asa.terms import terms_of
-from asa.transfer import SKEW_S, TOMBSTONE_S, Declined
+from asa.transfer import SKEW_S, TOMBSTONE_S
 from objectives import NodeId, Window
 from objectives.pact import Arrange, Arranged, CallOff, Confirm, Settle, Terms
 from objectives.resource import ACCEPTED, NEVER
 
 MOST_OPEN: Final = 10_000
 """Pacts open at once."""
-
-MOST_NEVER: Final = 10_000
-"""Transactions remembered as never to be; above it nobody's unknown one is answered, so that no peer can fill the
-disk."""
 
 _CLOSED: Final = "\tpact "
 """What closed a transaction is remembered as an idempotency key of this beginning."""
@@ -274,14 +271,13 @@ def decide(
     return Plan((*plan.changes, *made(verdict)), plan.result)
 
 
-def answer(ledger: Ledger, now: int, settle: Settle) -> Plan[str]:
+def answer(ledger: Ledger, now: int, settle: Settle, *, members: bool = False) -> Plan[str]:
     """What became of a transaction; final, so what is not decided never will be, on disk first. Raises Declined."""
     if settle.of != ledger.me:
         raise Declined("not-me", f"this is {ledger.me}; what {settle.of} decided is not known here")
     verdict = ledger.verdicts.get(settle.txn)
     if verdict is None:
-        if sum(each.state is VerdictState.NEVER for each in ledger.verdicts.values()) >= MOST_NEVER:
-            raise Declined("busy", "too many transactions that never will be are remembered")
+        check_room(never_decided(ledger), settle.node.name, members)
         return Plan(made(Verdict(settle.txn, settle.node, settle.id, VerdictState.NEVER, now)), NEVER)
     if verdict.state is VerdictState.NEVER or verdict.peer != settle.node:
         # A transaction is between two agents: what a third has for it never will be.

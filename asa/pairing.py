@@ -305,7 +305,7 @@ def _prepared(party: Party, request: Arrange, placed: Reservation) -> Steps[Arra
 
 
 def _serve_settle(party: Party, question: Settle) -> Steps[None]:
-    outcome = yield Transact(lambda ledger: pacts.answer(ledger, party.clock(), question))
+    outcome = yield Transact(lambda ledger: pacts.answer(ledger, party.clock(), question, members=party.members))
     if (yield Propose(Settled(question.txn, party.me, outcome))) and outcome == ACCEPTED:
         yield Transact(lambda ledger: pacts.confirmed(ledger, question.node, [question.txn]))
 

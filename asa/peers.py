@@ -6,7 +6,7 @@ Thread-safe: one lock, under which nothing else is taken.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -38,12 +38,16 @@ class Peer:
 
 
 class Peers:
-    """``most`` peers are remembered; who was not heard for longest makes room."""
+    """``most`` peers are remembered; who was not heard for longest makes room. Those of whose name not ``gives`` is
+    true are not asked for capacity."""
 
-    def __init__(self, me: NodeId, rng: Random, most: int = 4_096) -> None:
+    def __init__(
+        self, me: NodeId, rng: Random, most: int = 4_096, gives: Callable[[str], bool] = lambda name: True
+    ) -> None:
         self._me = me
         self._rng = rng
         self._most = most
+        self._gives = gives
         self._lock = threading.Lock()
         self._peers: dict[NodeId, Peer] = {}
         self._good: dict[str, tuple[NodeId, float]] = {}
@@ -186,7 +190,10 @@ class Peers:
             able = [
                 each
                 for each in self._peers.values()
-                if each.state == "active" and each.locator and each.node.name not in excluded
+                if each.state == "active"
+                and each.locator
+                and each.node.name not in excluded
+                and self._gives(each.node.name)
             ]
             fit = [each for each in able if each.not_before <= now] or (able if urgent else [])
             if not fit:
@@ -226,9 +233,13 @@ class Peers:
             return frozenset(name for peer in self._peers.values() for name in (*peer.spare, *peer.seeds))
 
     def spare(self, pool: str) -> int:
-        """bit/s all peers said they could spare."""
+        """bit/s all peers that can be asked said they could spare."""
         with self._lock:
-            return sum(each.spare.get(pool, 0) for each in self._peers.values() if each.state == "active")
+            return sum(
+                each.spare.get(pool, 0)
+                for each in self._peers.values()
+                if each.state == "active" and self._gives(each.node.name)
+            )
 
 
 def _address(locator: str) -> str:

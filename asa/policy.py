@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from asa.books import Books
@@ -16,7 +18,7 @@ from asa.records import Change, Fact, Plan
 from asa.seals import Opened, Sealed, Seals, Unsealed
 from grasp import cbor
 from objectives import InvalidValue
-from objectives.params import Params, params_from_value
+from objectives.params import Params, highest_serial, params_from_value
 
 FACT = "params"
 
@@ -25,7 +27,7 @@ class Policy:
     """One policy for all pools. It changes at run time and is obeyed from then on.
 
     In a domain it is taken only as sealed by its issuer, if ``may_set`` allows that, and passed on as it came.
-    ``me`` is the name of this agent, ``objective`` that of ``EX1.Params`` here.
+    ``me`` is the name of this agent, ``objective`` that of ``EX1.Params`` here, ``clock`` UNIX s.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Policy:
         objective: str = "",
         seals: Seals | None = None,
         may_set: Callable[[str], bool] = lambda _: True,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._books = books
         self._events = events
@@ -48,16 +51,23 @@ class Policy:
         self._objective = objective
         self._seals = seals
         self._may_set = may_set
+        self._clock = clock
         self._lock = threading.Lock()
         self._params = Params()
         self._sealed: Sealed | None = None
         fact = books.read(lambda ledger: ledger.facts.get(FACT))
         if fact is not None:
-            value = json.loads(fact.value)
+            self._recall(json.loads(fact.value))
+
+    def _recall(self, value: Mapping[str, Any]) -> None:
+        try:
             self._params, refused = params_from_value(value, Params())
-            self._sealed = _kept(value)
-            for each in refused:
-                events.tell("params-refused", f"remembered policy: {each}")
+        except InvalidValue as error:
+            self._events.tell("params-refused", f"remembered policy: {error}; the defaults are in force")
+            return
+        self._sealed = _kept(value)
+        for each in refused:
+            self._events.tell("params-refused", f"remembered policy: {each}")
 
     @property
     def params(self) -> Params:
@@ -85,10 +95,11 @@ class Policy:
         return sealed.to_value() if sealed is not None else Params().to_value()
 
     def set(self, issuer: str, values: Mapping[str, object]) -> Params:
-        """The next policy, made here. Raises BadRequest."""
+        """The next policy, made here, with a serial that others take. Raises BadRequest."""
         with self._lock:
+            old = replace(self._params, serial=min(self._params.serial, highest_serial(self._clock())))
             try:
-                new = self._params.changed(issuer, values)
+                new = old.changed(issuer, values)
             except InvalidValue as error:
                 raise BadRequest(str(error), hint="asa params get shows names, bounds and units") from None
             seals = self._seals
@@ -101,13 +112,17 @@ class Policy:
         with self._lock:
             try:
                 said = self._open(value)
-                new, refused = params_from_value(said.value, self._params)
+                old = Params() if self._outlived() else self._params
+                new, refused = params_from_value(said.value, old)
                 self._check(said, new)
             except InvalidValue as error:
                 self._complain(f"a policy: {error}")
                 return False
-            if not new.newer_than(self._params):
-                self._seal_again(said)
+            # By itself, not with what is in force here in the place of what it lacks.
+            if params_from_value(said.value, Params()) == (self._params, []):
+                self._seal_again(said.sealed)
+                return False
+            if not new.newer_than(old):
                 return False
             for each in refused:
                 self._events.tell("params-refused", f"policy {new.serial} of {new.issuer}: {each}")
@@ -122,16 +137,31 @@ class Policy:
         return self._seals.open(self._objective, value)
 
     def _check(self, said: Opened, new: Params) -> None:
-        """Raises :class:`Unsealed`."""
+        """Raises :class:`InvalidValue`."""
+        if new.serial > highest_serial(self._clock()):
+            raise InvalidValue("params.serial is higher than any can be by now")
+        if not new.serial:
+            return
         said.claimed_by(new.issuer)
         if said.member is not None and not self._may_set(new.issuer):
             raise Unsealed(f"{new.issuer} may not set it")
 
-    def _seal_again(self, said: Opened) -> None:
+    def _outlived(self) -> bool:
+        """Whether what is in force would not be taken any more, so that any policy that is taken supersedes it.
+
+        A certificate that has merely ended does not do that: an issuer away for long would lose to an older policy.
+        """
+        params, sealed, seals = self._params, self._sealed, self._seals
+        if params.serial > highest_serial(self._clock()):
+            return True
+        if seals is None or not seals.needed or not params.serial or self._issued_here():
+            return False
+        return not self._may_set(params.issuer) or (sealed is not None and seals.revoked(sealed))
+
+    def _seal_again(self, new: Sealed | None) -> None:
         """The issuer's certificate may have been renewed: what its seal proves must stay provable."""
-        old, new = self._sealed, said.sealed
-        # By itself, not with what is in force here in the place of what it lacks.
-        if new is None or params_from_value(said.value, Params()) != (self._params, []):
+        old = self._sealed
+        if new is None:
             return
         if old is None or old.payload != new.payload or old.seal[:-1] != new.seal[:-1]:
             self._keep(self._params, new)

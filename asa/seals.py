@@ -142,6 +142,13 @@ class Seals:
         except GraspError as error:
             raise Unsealed(f"what {member.name} sealed is not CBOR: {error}"[:200]) from None
 
+    def revoked(self, sealed: Sealed) -> bool:
+        """Whether a certificate of who made this seal, which was verified once, is revoked by now."""
+        from grasp.security import certificate_from_der
+
+        revocations = self._judge().revocations
+        return any(revocations.revoked(certificate_from_der(each)) for each in _certificates(sealed))
+
     def _member(self, objective: str, sealed: Sealed) -> Member:
         """Who sealed it. A verdict holds until a certificate ends, one more is revoked, or this agent has a new one."""
         now = self._clock()
@@ -174,16 +181,15 @@ class Seals:
 
         try:
             member = unseal(membership, objective, sealed.payload, sealed.seal, now)
-            self._learn(membership, sealed.seal[1][X5CHAIN], now)
+            self._learn(membership, _certificates(sealed), now)
         except (NotMember, ValueError) as error:
             return str(error)[:160]
         return member
 
-    def _learn(self, membership: Membership, certificates: Any, now: float) -> None:
+    def _learn(self, membership: Membership, chain: list[bytes], now: float) -> None:
         """Whoever is between a member and a trust anchor: what they revoke counts."""
         from grasp.security import certificate_from_der, fingerprint
 
-        chain = certificates if type(certificates) is list else [certificates]
         digest = sha256(b"".join(chain)).digest()
         if digest in self._met:
             return
@@ -222,6 +228,12 @@ def _sealed(value: object) -> Sealed:
     if type(value) is not list or len(value) != 2 or type(value[0]) is not bytes:
         raise Unsealed("it is not sealed")
     return Sealed(value[0], value[1])
+
+
+def _certificates(sealed: Sealed) -> list[bytes]:
+    """Of a seal that was verified, in DER."""
+    found = sealed.seal[1][X5CHAIN]
+    return found if type(found) is list else [found]
 
 
 def _digest(objective: str, sealed: Sealed) -> bytes:

@@ -129,6 +129,10 @@ class Party:
     active: Callable[[], bool] = lambda: True
     lends: Callable[[str], int | None] = lambda name: None
     """bit/s of one pool that may be lent to a member at a time; None: what is lent is not counted."""
+    gives: Callable[[str], bool] = lambda name: True
+    """Whether capacity of an agent is taken."""
+    members: bool = False
+    """Whether agents are known by their certificates: then what is remembered of one is bounded for itself."""
     talking: set[bytes] = field(default_factory=set)
     """Transfers given and pacts whose session is running; an escrow or a pact of any other is in doubt."""
 

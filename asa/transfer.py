@@ -20,7 +20,7 @@ from itertools import pairwise
 from typing import Final
 
 from asa import lending
-from asa.errors import AgentError, Conflict, UnknownTransfer
+from asa.errors import Conflict, UnknownTransfer
 from asa.ledger import Ledger
 from asa.records import (
     Change,
@@ -34,6 +34,9 @@ from asa.records import (
     made,
     removed,
 )
+from asa.refusals import BadOffer as BadOffer
+from asa.refusals import Declined as Declined
+from asa.refusals import check_room, never_taken
 from objectives import Block, NodeId, Window
 from objectives.block import peak, trough, within
 from objectives.fields import MAX_RATE
@@ -60,26 +63,6 @@ Less than the time that is not yet forgotten (MARGIN_S), so that whose clocks di
 
 TOMBSTONE_S: Final = 900
 """What ended is remembered so long: far longer than any replay can pass for fresh."""
-
-MOST_REFUSED: Final = 10_000
-"""Refusals remembered; above it nobody's unknown transaction is answered, so that no peer can fill the disk."""
-
-
-class Declined(AgentError):
-    """A peer's request that is declined; ``code: message`` goes to the peer as the reason. Nothing has changed."""
-
-    def __init__(self, code: str, message: str, *, available: int = 0) -> None:
-        super().__init__(message)
-        self.code = code
-        self.available = available
-
-    @property
-    def reason(self) -> str:
-        return f"{self.code}: {self.message}"
-
-
-class BadOffer(Declined):
-    """A giver's offer that is refused."""
 
 
 def available(ledger: Ledger, now: int, ask: Ask, keep: int) -> int:
@@ -114,6 +97,8 @@ def escrow(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int = 0, mo
 
 def hold(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int = 0, most: int | None = None) -> Plan[Hold]:
     """The answer to a dry run: keep what would be offered for ``params["hold"]`` seconds (RFC 9222 App. C)."""
+    if most is not None and len(lending.kept(ledger, now, ask.node.name)) >= lending.MOST_KEPT:
+        raise Declined("busy", f"{lending.MOST_KEPT} dry runs of {ask.node.name} are kept")
     amount = _granted(ledger, now, params, ask, keep, most)
     until = now + params["hold"]
     promise = Promise(ask.txn, ask.pool, ask.node, amount, _live(ledger, ask.window), until)
@@ -158,9 +143,15 @@ def forfeit(ledger: Ledger, now: int, txn: bytes) -> Plan[Given]:
 
 
 def accept(
-    ledger: Ledger, now: int, ask: Ask, offer: Offer, seeds: Sequence[tuple[int, int]] | None = None
+    ledger: Ledger,
+    now: int,
+    ask: Ask,
+    offer: Offer,
+    seeds: Sequence[tuple[int, int]] | None = None,
+    gives: bool = True,
 ) -> Plan[tuple[Block, ...]]:
-    """Step 3: take the blocks offered. ``seeds``: the pool's ranges at all origins, if known.
+    """Step 3: take the blocks offered. ``seeds``: the pool's ranges at all origins, if known; ``gives``: whether
+    capacity of the giver is taken.
 
     Raises BadOffer if it is not what was asked for, or the transaction was answered meanwhile.
     """
@@ -168,7 +159,7 @@ def accept(
         raise BadOffer("withdrawn", "the transaction is over")
     if offer.txn != ask.txn:
         raise BadOffer("bad-offer", "another transaction")
-    _check_new(ledger, ask.pool, offer.blocks, offer.node, seeds)
+    _check_new(ledger, ask.pool, offer.blocks, offer.node, seeds, gives)
     window = ask.window
     if not all(window.covers(each.window) for each in offer.blocks):
         raise BadOffer("bad-offer", "a block reaches beyond the window asked for")
@@ -180,22 +171,34 @@ def accept(
     return Plan((*made(taken), *_in(ledger, ask.pool, offer.node, offer.blocks)), offer.blocks)
 
 
-def refuse(ledger: Ledger, now: int, txn: bytes, pool: str, peer: NodeId, blocks: Sequence[Block]) -> Plan[None]:
-    """Record that the blocks never will be taken under this transaction. Harmless when done before."""
+def refuse(
+    ledger: Ledger,
+    now: int,
+    txn: bytes,
+    pool: str,
+    peer: NodeId,
+    blocks: Sequence[Block],
+    *,
+    members: bool = False,
+) -> Plan[None]:
+    """Record that the blocks never will be taken under this transaction. Harmless when done before.
+
+    ``members``: whether peers are known by name, so that each has a bound of its own. Raises Declined above a bound.
+    """
     if txn in ledger.taken:
         return Plan((), None)
-    if sum(each.state is TakenState.REFUSED for each in ledger.taken.values()) >= MOST_REFUSED:
-        raise Declined("busy", "too many refused transactions are remembered")
+    check_room(never_taken(ledger), peer.name, members)
     return Plan(made(Taken(txn, pool, peer, tuple(blocks), TakenState.REFUSED, now)), None)
 
 
-def answer(ledger: Ledger, now: int, settle: Settle) -> Plan[str]:
+def answer(ledger: Ledger, now: int, settle: Settle, *, members: bool = False) -> Plan[str]:
     """What became of a transaction; final, so an unknown one is refused on disk first. Raises Declined."""
     if settle.of != ledger.me:
         raise Declined("not-me", f"this is {ledger.me}; what became of transactions of {settle.of} is not known here")
     taken = ledger.taken.get(settle.txn)
     if taken is None:
-        return Plan(refuse(ledger, now, settle.txn, settle.pool, settle.node, settle.blocks).changes, NEVER)
+        never = refuse(ledger, now, settle.txn, settle.pool, settle.node, settle.blocks, members=members)
+        return Plan(never.changes, NEVER)
     if taken.state is TakenState.REFUSED or taken.peer != settle.node:
         # Under one transaction blocks come from one giver: what another has in escrow for it never will be taken.
         return Plan((), NEVER)
@@ -204,10 +207,19 @@ def answer(ledger: Ledger, now: int, settle: Settle) -> Plan[str]:
     return Plan((), ACCEPTED)
 
 
-def receive(ledger: Ledger, now: int, give: Give, seeds: Sequence[tuple[int, int]] | None = None) -> Plan[None]:
+def receive(
+    ledger: Ledger,
+    now: int,
+    give: Give,
+    seeds: Sequence[tuple[int, int]] | None = None,
+    gives: bool = True,
+    *,
+    members: bool = False,
+) -> Plan[None]:
     """Take blocks handed over unasked. Raises Declined; a replay changes nothing.
 
-    Gifts that were taken stay so when they come again: to decline would have the giver take them back.
+    Gifts that were taken stay so when they come again: to decline would have the giver take them back. Where
+    ``members`` are known nobody hands over what went from here to another just before.
     """
     if give.of != ledger.me:
         raise Declined("not-me", f"this is {ledger.me}, not {give.of}")
@@ -219,7 +231,9 @@ def receive(ledger: Ledger, now: int, give: Give, seeds: Sequence[tuple[int, int
             raise Declined("bad-value", "the blocks are not those accepted under the transaction")
         return Plan((), None)
     _check_fresh(now, give.at)
-    _check_new(ledger, give.pool, give.blocks, give.node, seeds)
+    _check_new(ledger, give.pool, give.blocks, give.node, seeds, gives)
+    if members:
+        _check_whose(ledger, give)
     taken = Taken(give.txn, give.pool, give.node, give.blocks, TakenState.ACCEPTED, now)
     return Plan((*made(taken), *_in(ledger, give.pool, give.node, give.blocks)), None)
 
@@ -326,7 +340,11 @@ def _granted(ledger: Ledger, now: int, params: Params, ask: Ask, keep: int, most
     if ask.end is None and not params["permanent"]:
         raise Declined("policy", "capacity is not granted for ever; ask for a window with an end")
     can = available(ledger, now, ask, keep)
-    room = MAX_RATE if most is None else max(0, most - lending.lent(ledger, ask.node.name, ask.pool, ask.window))
+    room = MAX_RATE
+    if most is not None:
+        out = lending.lent(ledger, ask.node.name, ask.pool, ask.window)
+        kept = lending.kept(ledger, now, ask.node.name, but=_promise(ledger, now, ask))
+        room = max(0, most - out - lending.promised(kept, ask.pool, ask.window))
     amount = min(ask.rate, can, room)
     if amount < ask.least or (amount < ask.rate and amount < params["least_grant"]):
         if room < can:
@@ -343,10 +361,17 @@ def _check_fresh(now: int, at: int) -> None:
 
 
 def _check_new(
-    ledger: Ledger, pool: str, blocks: Sequence[Block], peer: NodeId, seeds: Sequence[tuple[int, int]] | None
+    ledger: Ledger,
+    pool: str,
+    blocks: Sequence[Block],
+    peer: NodeId,
+    seeds: Sequence[tuple[int, int]] | None,
+    gives: bool,
 ) -> None:
     if peer == ledger.me:
         raise BadOffer("own", "an agent does not give to itself")
+    if not gives:
+        raise BadOffer("not-allowed", f"capacity of {peer.name} is not taken here")
     account = ledger.accounts.get(pool)
     for block in blocks:
         if block.window.passed(ledger.floor):
@@ -357,3 +382,14 @@ def _check_new(
             raise BadOffer("overlap", f"the block {block.to_item()} overlaps one in escrow here")
         if seeds is not None and not within(block.low, block.high, seeds):
             raise BadOffer("foreign", f"the block {block.to_item()} is outside of what origins have seeded")
+
+
+def _check_whose(ledger: Ledger, give: Give) -> None:
+    """A block that went to another member last may have come from there since; the giver is asked to wait."""
+    closed = [each for each in ledger.given.values() if each.state is GivenState.CLOSED and each.pool == give.pool]
+    for block in give.blocks:
+        last = [each for each in closed if any(one.overlaps(block) for one in each.blocks)]
+        at = max((each.at for each in last), default=0)
+        newest = {each.peer.name for each in last if each.at == at}
+        if newest and give.node.name not in newest:
+            raise Declined("given", f"the block {block.to_item()} went from here to {min(newest)}")

@@ -33,6 +33,11 @@ class Limits:
     """Sessions open at once, both directions. Incoming above it are closed unread, outgoing get ``busy``."""
     sessions_per_peer: int = 96
     """Incoming connections open at once from one address; one more is closed unread."""
+    sessions_per_member: int = 48
+    """Of those of one member of a domain, whatever its addresses: its oldest that is idle makes room, or it is closed.
+
+    Well below :attr:`workers`: no member alone keeps the others out.
+    """
     workers: int = 160
     """Threads that serve connections. Above it connections wait in the kernel's backlog."""
     backlog: int = 512

@@ -2,8 +2,8 @@
 
 Every parameter has a default with which an agent works out of the box, and bounds; a value out of bounds leaves the
 old one in force (RFC 9222 §8). Of two policies the one with the higher serial wins, of equal serials the one whose
-issuer sorts last, so that all agents end with the same. An agent's fair share is what origins seeded in a pool, divided
-by the number of agents.
+issuer sorts last, so that all agents end with the same. Serial 0 is never news. An agent's fair share is what origins
+seeded in a pool, divided by the number of agents.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from objectives.fields import MAX_RATE, Fields, InvalidValue, check_name, shown
 
 NAME: Final = "Params"
 MAX_SERIAL: Final = 2**53
+AHEAD_MS: Final = 60_000
+"""How far the clock of who set a policy may be ahead of ours."""
 
 Value = int | bool
 
@@ -80,7 +82,7 @@ class Params:
         return int(self.values[name])
 
     def newer_than(self, other: Params) -> bool:
-        return (self.serial, self.issuer) > (other.serial, other.issuer)
+        return self.serial > 0 and (self.serial, self.issuer) > (other.serial, other.issuer)
 
     def changed(self, issuer: str, values: Mapping[str, object]) -> Params:
         """The next policy, by ``issuer``. Raises :class:`InvalidValue` for an unknown name or a refused value."""
@@ -99,10 +101,19 @@ class Params:
         return {"serial": self.serial, "issuer": self.issuer, "values": dict(self.values)}
 
 
+def highest_serial(now: float) -> int:
+    """The highest that is believed at ``now`` (UNIX s): as if there had been a policy in every ms since 1970.
+
+    It grows faster than anybody sets policies, so no serial taken once is the last. It is the same for an agent that
+    was away and one that was not, which a longest step from what each has in force is not.
+    """
+    return max(0, int(now * 1000)) + AHEAD_MS
+
+
 def params_from_value(value: object, old: Params) -> tuple[Params, list[str]]:
     """A received policy, and why parts of it were refused: a refused or missing parameter keeps its ``old`` value.
 
-    Raises :class:`InvalidValue` if serial, issuer or the map itself are wrong.
+    Raises :class:`InvalidValue` if serial, issuer or the map itself are wrong, or serial 0 is not the defaults.
     """
     fields = Fields(value, "params")
     serial = fields.integer("serial", 0, MAX_SERIAL)
@@ -110,6 +121,10 @@ def params_from_value(value: object, old: Params) -> tuple[Params, list[str]]:
     if serial:
         check_name(issuer, "params.issuer")
     received = fields.map("values")
+    if not serial:
+        if issuer or any(received.get(name, each.default) != each.default for name, each in PARAMETERS.items()):
+            raise InvalidValue("params.serial 0 is that of the defaults, which nobody issued")
+        return Params(), []
     merged, refused = dict(old.values), []
     for name, parameter in PARAMETERS.items():
         if name not in received:

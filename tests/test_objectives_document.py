@@ -33,6 +33,7 @@ from asa import (
     metrics,
     neighbourhood,
     records,
+    refusals,
     removal,
     seals,
     transfer,
@@ -52,7 +53,7 @@ from objectives.agent import announcement_from_value
 from objectives.block import block_from_item, disjoint
 from objectives.holdings import MAX_SIZE as HOLDINGS_SIZE
 from objectives.holdings import page_from_value
-from objectives.params import PARAMETERS, Params, params_from_value
+from objectives.params import AHEAD_MS, PARAMETERS, Params, params_from_value
 from objectives.reach import MAX_PARTS, MAX_PREFIXES, reach_from_value
 from objectives.resource import MAX_BLOCKS, MAX_SIZE, answer_from_value, request_from_value
 from objectives.revoked import MAX_BYTES, MAX_CRL, revoked_from_value
@@ -145,7 +146,7 @@ def _sound(value: Any) -> bool:
         return False
     if "page" in value and value["page"] >= value["pages"]:
         return False
-    if "serial" in value and value["serial"] and not value["issuer"]:
+    if "serial" in value and bool(value["serial"]) != bool(value["issuer"]):
         return False
     if sum(map(len, value.get("crls", []))) > MAX_BYTES:
         return False
@@ -370,7 +371,11 @@ def test_the_state_tables_are_those_of_the_code(heading: str, table: Mapping[Any
         ("within **{} s** of the receiver's clock", transfer.SKEW_S),
         ("remembered for **{} s**", transfer.TOMBSTONE_S),
         ("which is {} s", 2 * transfer.SKEW_S),
-        ("at most {:,} refused txns", transfer.MOST_REFUSED),
+        ("at most {:,} refused txns", refusals.MOST),
+        ("at most {:,} refused txns of one member", refusals.MOST_OF_ONE),
+        ("at most {:.0f} requests of one member a second", negotiator.RATE),
+        ("are served, and {:.0f} at once", negotiator.BURST),
+        ("{} dry runs of the member are kept", lending.MOST_KEPT),
         ("past for **{} s**", ledger.MARGIN_S),
         ("at\nmost **{:,} bytes** (RFC 8990", MAX_SIZE),
         ("at\nmost **{:,} bytes**. Page 0", HOLDINGS_SIZE),
@@ -380,6 +385,7 @@ def test_the_state_tables_are_those_of_the_code(heading: str, table: Mapping[Any
         ("floods up to {} parts of one `seq`", MAX_PARTS),
         ("however often, up to {};", MAX_PREFIXES),
         ("three flood intervals and **{} s** old", seals.AHEAD_MS // 1_000),
+        ("above the UNIX time in ms plus **{:,}** is refused", AHEAD_MS),
         ("by hash, at most {:,} of them", seals.SEEN),
         ("At most {:.0f} seals a second", seals.RATE),
         ("are verified, {:,.0f} at once", seals.BURST),
@@ -402,7 +408,11 @@ def test_the_figures_are_those_of_the_code(text: str, figure: int) -> None:
         ("| blocks in one transfer | {}; ", MAX_BLOCKS),
         ("; {} when handing over |", delegator.MOST_BLOCKS),
         ("; {} when handing over |", removal.MOST_BLOCKS),
-        ("| refused transfers remembered | {:,} |", transfer.MOST_REFUSED),
+        ("| refused transfers remembered | {:,} |", refusals.MOST),
+        ("| the same of one member, in a domain | {:,} |", refusals.MOST_OF_ONE),
+        ("| requests of one member, in a domain | {:.0f} a second,", negotiator.RATE),
+        ("a second, {:.0f} at once | `busy`", negotiator.BURST),
+        ("| dry runs of one member kept, in a domain | {} |", lending.MOST_KEPT),
         ("was lent of one pool changes | {:,} |", lending.MOST_CHANGES),
         ("| idempotency keys | {:,} s |", expiry.KEY_S),
         ("| transactions in one commit | {} |", books.GROUP),
@@ -502,6 +512,7 @@ SAID = {"problem", "_problem"}
 def test_every_problem_of_health_is_listed() -> None:
     named = {
         "NAMESAKE": neighbourhood.NAMESAKE,
+        "CROWDED": garbage_collector.CROWDED,
         "RIVALS": neighbourhood.RIVALS,
         "code": StoreFailed.code,
         "BAD_HOSTS": whereabouts.BAD_HOSTS,

@@ -74,7 +74,7 @@ def revoke(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
     ca = _unlocked(arguments)
     revoked = ca.revoke(arguments.which)
     crl = str(ca.directory / authority.CRL)
-    what = "\n".join(f"revoked: {safe(each.name)} {each.serial:x}" for each in revoked)
+    what = "\n".join(_revoked_line(arguments.which, each) for each in revoked)
     output.result(
         {"revoked": [_issued_view(each) for each in revoked], "crl": crl},
         f"{what}\n{_spread(crl)}",
@@ -228,6 +228,18 @@ def _delivered(issued: Issued, out: Path, output: Output, then: str) -> None:
         {"name": issued.name, "out": str(out), "certificate": view},
         f"{listed([('put in', str(out)), *_certificate_pairs(view)])}\n\n{then}",
     )
+
+
+def _revoked_line(which: str, issued: Issued) -> str:
+    meant = which == issued.name or _serial(which) == issued.serial
+    return f"revoked: {safe(issued.name)} {issued.serial:x}{'' if meant else ', which is of the same key'}"
+
+
+def _serial(text: str) -> int | None:
+    try:
+        return int(text, 16)
+    except ValueError:
+        return None
 
 
 def _spread(path: str) -> str:

@@ -112,7 +112,9 @@ def _renew(parser: argparse.ArgumentParser) -> None:
 
 
 def _revoke(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("which", metavar="NAME|SERIAL", type=operands.some_text, help="all of a node, or one")
+    parser.add_argument(
+        "which", metavar="NAME|SERIAL", type=operands.some_text, help="all of a node, or one; with all of the same key"
+    )
     _signing(parser)
 
 

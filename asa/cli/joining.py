@@ -102,16 +102,13 @@ def _ended(name: str, outcome: Outcome, output: Output) -> int:
     if outcome.end == "joined":
         output.line(value, "") if output.as_json else output.note(f"{safe(name)} has joined, from {outcome.source}")
         return 0
+    guessed = f"; {outcome.wrong} proofs were wrong: somebody without the token tries" if outcome.wrong else ""
     why, hint = {
         "unconfirmed": (
             f"a certificate was given to {outcome.source}, which has not said that it kept it",
             f"if the node could not join: asa domain revoke {name}, and invite it again",
         ),
-        "expired": ("nobody joined in time", "asa domain invite makes a new token"),
-        "wrong-proofs": (
-            f"{outcome.wrong} proofs were wrong: somebody without the token tries",
-            "find out who before you invite again; the token is void",
-        ),
+        "expired": (f"nobody joined in time{guessed}", "asa domain invite makes a new token"),
     }[outcome.end]
     raise Failed(NotInvited(f"{name}: {why}", hint=hint), value)
 

@@ -9,7 +9,7 @@ from asa.cli.output import Output, listed, pretty, safe, table
 from asa.cli.pools import overview
 from asa.cli.shapes import shaped
 from asa.quantities import format_time, roughly
-from asa.views import Health, Status
+from asa.views import Health, NeighbourView, Status
 
 
 def status(arguments: argparse.Namespace, agent: Agent, output: Output) -> int:
@@ -41,7 +41,7 @@ def _status(found: Status) -> str:
     parts = [summary, overview(found.pools)]
     if found.neighbours:
         rows = [
-            [each.interface, each.address, each.member, each.state, format_time(each.since)]
+            [each.interface, each.address, each.member, _standing(each), format_time(each.since)]
             for each in found.neighbours
         ]
         parts.append(table(["LINK", "ADDRESS", "NEIGHBOUR", "STATE", "SINCE"], rows))
@@ -49,6 +49,10 @@ def _status(found: Status) -> str:
         parts.append(_problems(found.health))
     parts += [safe(each) for each in found.health.notices]
     return "\n\n".join(parts)
+
+
+def _standing(neighbour: NeighbourView) -> str:
+    return f"{neighbour.state}: {neighbour.why}" if neighbour.why else neighbour.state
 
 
 def _substrate(found: Status) -> str:

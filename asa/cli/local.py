@@ -14,6 +14,7 @@ from asa.cli.agent import Agent
 from asa.cli.interrupts import Failed, defaults
 from asa.cli.output import Output, listed, safe
 from asa.config import ApiSection, Config, LinkSection, RouteSection, load, problem_text
+from asa.config.security import notices
 from asa.errors import BadConfig
 from asa.quantities import exact_rate
 
@@ -87,5 +88,6 @@ def _summary(config: Config) -> str:
             *(("link", _link(each, config.floor)) for each in config.links),
             *(("route", _route(each)) for each in config.routes),
             *(("serves", str(each)) for each in config.flows.serves),
+            *(("but", each) for each in notices(grasp.substrate, config.allow)),
         ]
     )

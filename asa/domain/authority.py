@@ -169,13 +169,15 @@ class Authority:
     ) -> Issued:
         """A first certificate; ``address`` None: the one the name has, else its own. ``invitation``: used by this.
 
-        Raises BadRequest, NameTaken (a certificate of that name is valid, or the address is another node's), Conflict
-        (the invitation was used), Busy (no node numbers left) or StoreFailed.
+        Raises BadRequest, NameTaken (a certificate of that name is valid, or the address is another node's), Revoked
+        (a certificate with this key was), Conflict (the invitation was used), Busy (no node numbers left) or
+        StoreFailed.
         """
         checked_name(name)
         now = self._clock()
         with self._changing() as index, index.transaction():
             _check_free(index, name, now)
+            _check_key(index, public)
             acp_name = AcpName(self.domain, self._address(index, name, address))
             issued = self._certified(index, name, public, acp_name, now, _days(days))
             if invitation is not None and not index.use(invitation, issued.serial):
@@ -192,21 +194,21 @@ class Authority:
         now = self._clock()
         with self._changing() as index, index.transaction():
             last = _last(index, name)
-            before = index.certificates(name)
-            if any(each.revoked is not None and keys.same(_key_of(each), public) for each in before):
-                raise Revoked(f"a certificate of {name} with this key was revoked", hint="a new key: --csr")
+            _check_key(index, public)
             acp_name = AcpName(self.domain, _address_in(_read(last)))
             return self._certified(index, name, public, acp_name, now, _days(days))
 
     def revoke(self, which: str) -> list[Issued]:
-        """All valid certificates of a name, or the one with a serial (hexadecimal); then a new list.
+        """All certificates of a name, or the one with a serial (hexadecimal), and all others of the same keys; then a
+        new list. Who has a key can show any of its certificates.
 
-        Again for one that is revoked: only the list is made anew. Raises NotFound or StoreFailed.
+        Again for what is revoked: only the list is made anew. Raises NotFound or StoreFailed.
         """
         now = int(self._clock())
         with self._changing() as index:
             with index.transaction():
                 found = _meant(index, which)
+                found += _of_same_keys(index, found)
                 for each in found:
                     index.revoke(each.serial, now)
                 index.remember("crl", str(int(index.fact("crl")) + 1))
@@ -322,6 +324,24 @@ def _meant(index: Index, which: str) -> list[Issued]:
         except ValueError:
             raise NotFound(f"this CA issued no certificate to {which}", hint="asa domain list shows them") from None
     return [each for each in named if each.revoked is None] or named
+
+
+def _of_same_keys(index: Index, meant: list[Issued]) -> list[Issued]:
+    """What else is to be revoked with ``meant``."""
+    revoked = {keys.public_bytes(_key_of(each)) for each in meant}
+    serials = {each.serial for each in meant}
+    others = [each for each in index.certificates() if each.revoked is None and each.serial not in serials]
+    return [each for each in others if keys.public_bytes(_key_of(each)) in revoked]
+
+
+def _check_key(index: Index, public: PublicKey) -> None:
+    """Raises Revoked."""
+    for each in index.certificates():
+        if each.revoked is not None and keys.same(_key_of(each), public):
+            raise Revoked(
+                f"a certificate of {each.name} with this key was revoked",
+                hint="it takes another key: a new request, or without --csr another --out",
+            )
 
 
 def _key_of(issued: Issued) -> PublicKey:

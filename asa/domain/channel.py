@@ -14,8 +14,10 @@ from OpenSSL import SSL
 
 from asa.domain import conversation, keys
 from asa.domain.conversation import Frames, Message
+from asa.domain.errors import BadFile
 from asa.domain.issuing import DAY_S, common_name, digest_for, instant
 from asa.errors import AgentError
+from grasp.security import UNREADABLE
 
 _SUITES: Final = b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 _LABEL: Final = b"EXPERIMENTAL asa join"
@@ -131,11 +133,12 @@ class Channel:
 
     @property
     def pin(self) -> bytes:
-        """Of the key the other side has shown that it has."""
-        found = self._tls.get_peer_certificate(as_cryptography=True)
-        if found is None:
-            raise Broken("the other side has no certificate")
-        return pin_of(found)
+        """Of the key the other side has shown that it has; empty if that is none of ours."""
+        try:
+            found = self._tls.get_peer_certificate(as_cryptography=True)
+            return b"" if found is None else pin_of(found)
+        except (BadFile, *UNREADABLE):
+            return b""
 
     def exported(self) -> bytes:
         """Keying material that only the two ends of this connection have (RFC 5705)."""

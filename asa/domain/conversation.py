@@ -78,7 +78,8 @@ def decode(body: bytes) -> Message:
     """Raises :class:`Garbled`."""
     try:
         return _decoder.decode(body)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # The last two are msgspec's too: text that is no UTF-8, and more brackets than it goes into.
         raise Garbled("a message that is none of the conversation") from None
 
 

@@ -19,6 +19,7 @@ from asa.domain.errors import BadFile, BadIdentity
 from asa.domain.keys import PrivateKey
 from asa.errors import Conflict, NotFound
 from grasp.security import (
+    UNREADABLE,
     BadCertificate,
     BadCrl,
     Identity,
@@ -73,7 +74,7 @@ def read_certificates(content: bytes, where: object) -> tuple[x509.Certificate, 
             return _bundled(pkcs7.load_der_pkcs7_certificates, content)
     except BadCertificate as error:
         raise BadFile(f"{where}: {error}") from None
-    except ValueError:
+    except UNREADABLE:
         raise BadFile(f"{where}: no certificates, neither PEM nor DER nor PKCS #7") from None
 
 
@@ -155,7 +156,7 @@ def _pair(
         for each in certificates:
             try:
                 fits = keys.same(key, keys.supported(each.public_key(), "a certificate"))
-            except (BadFile, ValueError):
+            except (BadFile, *UNREADABLE):
                 continue
             if fits:
                 return key, each

@@ -1,8 +1,9 @@
 """Waiting for the node of one invitation: one thread, many connections, one certificate.
 
 Anybody may connect. What that costs is bounded: :data:`MOST_GUESTS` connections, each :data:`GUEST_S` long, before its
-proof a few kilobytes each; one more takes the place of the oldest of the source that has most. After
-:data:`MOST_WRONG` wrong proofs the invitation ends.
+proof a few kilobytes each; one more takes the place of the oldest of the source that has most. Each has one question,
+and ends with the answer. Nothing that comes from outside ends the invitation but its one use: 128 bits are not
+guessed, so wrong proofs are counted and told, no more.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from OpenSSL import SSL
 
 from asa.domain import conversation, requests
 from asa.domain.authority import NODE_DAYS, Address, Authority
-from asa.domain.channel import READ, Broken, Channel, ChannelKey
-from asa.domain.conversation import Asking, Code, Garbled, Kept, Message, Refused
-from asa.domain.errors import BadFile, BadIdentity
+from asa.domain.channel import READ, Channel, ChannelKey
+from asa.domain.conversation import Asking, Code, Kept, Message, Refused
+from asa.domain.errors import BadFile, BadIdentity, Revoked
 from asa.domain.index import Issued
 from asa.domain.invitation import Invitation
 from asa.errors import AsaError, Conflict
@@ -33,11 +34,12 @@ GUEST_S: Final = 10.0
 """A whole conversation, from connecting to the last byte asked."""
 KEEPING_S: Final = 30.0
 """For the node to put away what it was given, and to say so."""
-MOST_WRONG: Final = 8
+MOST_TOLD: Final = 8
+"""Of what strangers do wrong, told each; then each time that their number has doubled."""
 _BACKLOG: Final = 128
 _AT_ONCE: Final = 16
 
-End = Literal["joined", "unconfirmed", "expired", "wrong-proofs"]
+End = Literal["joined", "unconfirmed", "expired"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ class _Guest:
             found = self.channel.receive(content)
         except BlockingIOError:
             return []
-        except (OSError, Broken, Garbled):
+        except Exception:
+            # Whatever a stranger sends ends its own connection, also what nobody has thought of.
             self.gone = True
             return []
         self.gone = not content or self.channel.closed
@@ -128,7 +131,7 @@ class Reception:
         monotonic: Callable[[], float] = time.monotonic,
         now: float,
     ) -> None:
-        """``ends``: UNIX s. ``told`` hears of wrong proofs, :data:`MOST_WRONG` times at most.
+        """``ends``: UNIX s. ``told`` hears of wrong proofs and bad requests, seldom (:data:`MOST_TOLD`).
 
         Raises what :meth:`~asa.domain.authority.Authority.check_free` raises, or StoreFailed.
         """
@@ -150,6 +153,7 @@ class Reception:
         self._guests: list[_Guest] = []
         self._seen = 0
         self._wrong = 0
+        self._complaints = 0
         self._issued: Issued | None = None
         self._joiner: _Guest | None = None
         self._kept = False
@@ -183,8 +187,6 @@ class Reception:
             return "unconfirmed" if self._joiner not in self._guests else None
         if self._failure is not None and not any(each.unsent for each in self._guests):
             return "expired"
-        if self._wrong >= MOST_WRONG:
-            return "wrong-proofs"
         return "expired" if self._monotonic() >= self._until else None
 
     def _patience(self) -> float:
@@ -220,7 +222,7 @@ class Reception:
         for said in guest.read():
             self._hear(guest, said)
         guest.write()
-        if guest.gone:
+        if guest.gone or (guest.answered and guest is not self._joiner and not guest.unsent):
             self._drop(guest)
         else:
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if guest.unsent else 0)
@@ -241,15 +243,14 @@ class Reception:
         exported = guest.channel.exported()
         if not conversation.asks_rightly(self.invitation, exported, said):
             self._wrong += 1
-            if self._wrong <= MOST_WRONG:
-                self._told(f"{guest.source}: a wrong proof")
+            self._complain(guest, "a wrong proof")
             return Refused("wrong-proof")
         if self._issued is not None:
             return Refused("used")
         try:
             wishes = requests.wishes(said.request.encode(), "the request")
         except (BadFile, BadIdentity) as error:
-            self._told(f"{guest.source}: {error.message}")
+            self._complain(guest, error.message)
             return Refused("bad-request")
         return self._issue(guest, said.request, exported, wishes)
 
@@ -259,6 +260,10 @@ class Reception:
             issued = self._authority.issue(
                 self._name, wishes.key, address=self._address, days=self._days, invitation=self.invitation.identifier
             )
+        except Revoked as error:
+            # It is the key of the request.
+            self._complain(guest, error.message)
+            return Refused("bad-request")
         except AsaError as error:
             self._failure = error
             return Refused(_code(error))
@@ -267,6 +272,14 @@ class Reception:
         self._joiner = guest
         guest.until = self._monotonic() + KEEPING_S
         return conversation.given(self.invitation, exported, request, issued.pem, self._authority.trust, crl)
+
+    def _complain(self, guest: _Guest, what: str) -> None:
+        self._complaints += 1
+        count = self._complaints
+        if count <= MOST_TOLD:
+            self._told(f"{guest.source}: {what}")
+        elif count & (count - 1) == 0:
+            self._told(f"{guest.source}: {what}; {count} of such by now")
 
     def _dismiss(self) -> None:
         now = self._monotonic()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
@@ -14,7 +13,7 @@ from cryptography.x509.oid import NameOID
 from asa.domain.errors import BadFile, BadIdentity
 from asa.domain.issuing import common_name, digest_for
 from asa.domain.keys import PrivateKey, PublicKey
-from grasp.security import ACP_NAME_OID, AcpName, acp_other_name, decode_acp_name, key_weakness
+from grasp.security import ACP_NAME_OID, UNREADABLE, AcpName, acp_other_name, decode_acp_name, key_weakness
 
 MAX_REQUEST: Final = 16 * 1024
 """Bytes."""
@@ -48,7 +47,7 @@ def wishes(content: bytes, where: object) -> Wishes:
         found = read(content)
         key = found.public_key()
         signed = found.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except UNREADABLE:
         raise BadFile(f"{where} is no request for a certificate", hint="asa domain request makes one") from None
     if not signed:
         raise BadIdentity(f"{where}: the request is not signed by the key it is for")
@@ -60,7 +59,7 @@ def wishes(content: bytes, where: object) -> Wishes:
 def _common_name(found: x509.CertificateSigningRequest) -> str:
     try:
         names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    except ValueError:
+    except UNREADABLE:
         return ""
     return str(names[0].value) if len(names) == 1 else ""
 
@@ -70,7 +69,7 @@ def _acp_name(found: x509.CertificateSigningRequest) -> str:
     try:
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         texts = [decode_acp_name(each.value) for each in names.get_values_for_type(x509.OtherName) if _is_acp(each)]
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return ""
     return texts[0] if len(texts) == 1 else ""
 

@@ -14,6 +14,7 @@ from asa.domain import authority, files, installing, keys, requests
 from asa.domain.errors import BadFile, BadIdentity
 from asa.errors import NotFound
 from grasp.security import (
+    UNREADABLE,
     BadCrl,
     Finding,
     InvalidAcpName,
@@ -33,6 +34,7 @@ from grasp.security import (
 MEMBER_RULES: Final = (1, 2, 3, 4)
 """Those of RFC 8994 §6.2.3 that refuse a member; rule 5 refuses a neighbour link only."""
 _SHOWN_SERIALS: Final = 100
+_REFUSED_KIND: Final = "of a kind that members refuse"
 
 
 def show(path: Path) -> list[dict[str, Any]]:
@@ -60,11 +62,15 @@ def _content(path: Path) -> list[dict[str, Any]]:
         return [request_view(content, path)]
     if b"-----BEGIN X509 CRL-----" in content:
         return [crl_view(each, path) for each in installing.read_crls(content)]
-    return [certificate_view(each) | {"file": str(path)} for each in installing.read_certificates(content, path)]
+    found = installing.read_certificates(content, path)
+    try:
+        return [certificate_view(each) | {"file": str(path)} for each in found]
+    except UNREADABLE:
+        raise BadFile(f"{path} has a certificate in it that cannot be read") from None
 
 
 def certificate_view(certificate: x509.Certificate) -> dict[str, Any]:
-    """Times in UNIX s."""
+    """Times in UNIX s. Raises what is in ``UNREADABLE`` for one that no CA made; its key may be of any kind."""
     try:
         names = acp_names(certificate)
     except InvalidAcpName:
@@ -78,7 +84,7 @@ def certificate_view(certificate: x509.Certificate) -> dict[str, Any]:
         "issuer": certificate.issuer.rfc4514_string(),
         "not_before": int(certificate.not_valid_before_utc.timestamp()),
         "not_after": int(certificate.not_valid_after_utc.timestamp()),
-        "key": _key(certificate.public_key()),
+        "key": _certified_key(certificate),
         "fingerprint": fingerprint(certificate).hex(),
         "crl_urls": list(crl_urls(certificate)),
     }
@@ -115,7 +121,7 @@ def crl_view(content: bytes, path: Path) -> dict[str, Any]:
             "serials": serials,
             "fingerprint": found.fingerprint(hashes.SHA256()).hex(),
         }
-    except (ValueError, x509.DuplicateExtension):
+    except UNREADABLE:
         raise BadFile(f"{path} is no revocation list") from None
 
 
@@ -172,7 +178,7 @@ def _unusable(directory: Path, wrong: list[str]) -> BadIdentity:
 def _is_ca(certificate: x509.Certificate) -> bool:
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return False
 
 
@@ -184,9 +190,16 @@ def _address(names: Sequence[str]) -> str:
     return "" if address is None else str(address) if int(address) else "0"
 
 
+def _certified_key(certificate: x509.Certificate) -> str:
+    try:
+        return _key(certificate.public_key())
+    except UNREADABLE:
+        return _REFUSED_KIND
+
+
 def _key(key: object) -> str:
     try:
         known = keys.supported(key, "")
     except BadFile:
-        return "of a kind that members refuse"
+        return _REFUSED_KIND
     return f"P-{known.key_size}" if isinstance(known, ec.EllipticCurvePublicKey) else f"RSA {known.key_size}"

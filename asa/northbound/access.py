@@ -118,13 +118,11 @@ class Gate:
             self._count(visitor.address, now)
             raise
         self._count(principal.name, now)
-        if principal.role is None:
-            raise Forbidden(
-                f"{principal.name} has no role here",
-                hint="the agent's configuration says who has one: [api]",
-                details={"role": None, "needed": READER.text},
-            )
-        return principal
+        return _with_role(principal)
+
+    def again(self, visitor: Visitor, authorization: str | None) -> Principal:
+        """Who asks, of a request that was let in and is not over; it counts once only."""
+        return _with_role(self._known(visitor, authorization, time.monotonic()))
 
     def _known(self, visitor: Visitor, authorization: str | None, now: float) -> Principal:
         raise NotImplementedError
@@ -132,6 +130,17 @@ class Gate:
     def _count(self, name: str, now: float) -> None:
         if wait := self._rates.take(name, now):
             raise _too_many(f"more requests of {name} than are answered in a second", wait)
+
+
+def _with_role(principal: Principal) -> Principal:
+    """Raises Forbidden for one that has none."""
+    if principal.role is None:
+        raise Forbidden(
+            f"{principal.name} has no role here",
+            hint="the agent's configuration says who has one: [api]",
+            details={"role": None, "needed": READER.text},
+        )
+    return principal
 
 
 def _too_many(why: str, wait: float) -> TooManyRequests:
@@ -231,11 +240,10 @@ class TcpGate(Gate):
                     hint="send Authorization: Bearer and a token, or come with a certificate",
                 )
             return self._of_certificate(visitor.shown)
-        if not visitor.trusted and (wait := self._failures.empty(visitor.address, now)):
-            raise _too_many(f"more wrong tokens of {visitor.address} than are looked at in a second", wait)
         found = self._of_token(authorization)
         if found is None:
-            self._failures.take(visitor.address, now)
+            if wait := self._failures.take(visitor.address, now):
+                raise _too_many(f"more wrong tokens of {visitor.address} than are answered in a second", wait)
             raise Unauthorized(
                 "the token is none of the agent's", hint="the agent's configuration names the files they are in"
             )

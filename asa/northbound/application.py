@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import falcon
 import msgspec
 from cheroot.errors import MaxSizeExceeded
 
-from asa.errors import AsaError, BadRequest, Forbidden
+from asa.errors import AsaError, BadRequest, Forbidden, Unauthorized
 from asa.northbound import checking
 from asa.northbound.access import Gate
 from asa.northbound.bodies import EventsQuery, NoQuery
@@ -37,6 +38,8 @@ METHOD: Final = "asa.method"
 """Where the server puts a request's method, as it was sent."""
 PRINCIPAL: Final = "asa.principal"
 """Where the gate puts who asks."""
+AGAIN: Final = "asa.again"
+"""Where the gate puts what says who asks now, of a request that lasts."""
 
 _KEY: Final = re.compile(rf"[\x20-\x7e]{{1,{MAX_KEY}}}")
 _SECRET: Final = re.compile(rf"[\x20-\x7e]{{1,{MAX_SECRET}}}")
@@ -132,7 +135,14 @@ class _Guard:
         self._gate = gate
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        req.env[PRINCIPAL] = self._gate.enter(req.env[CONNECTION], req.env.get("HTTP_AUTHORIZATION"))
+        connection, authorization = req.env[CONNECTION], req.env.get("HTTP_AUTHORIZATION")
+        try:
+            principal = req.env[PRINCIPAL] = self._gate.enter(connection, authorization)
+        except (Unauthorized, Forbidden):
+            connection.entered(None)
+            raise
+        connection.entered(principal)
+        req.env[AGAIN] = partial(self._gate.again, connection, authorization)
 
 
 class _Resource:
@@ -164,16 +174,17 @@ class _Responder:
 
     def __call__(self, req: falcon.Request, resp: falcon.Response, **names: str) -> None:
         route = self._route
-        _check_role(req, route)
+        _check_role(req.env[PRINCIPAL], route)
         call = self._call(req, names)
         resp.set_header("Cache-Control", "no-store")
         if route.stream:
             resp.content_type = "text/event-stream"
             gone = req.env[CONNECTION].gone
-            resp.stream = () if req.method == "HEAD" else self._watchers.stream(_last_seen(req, call), gone)
+            after = _last_seen(req, call)
+            resp.stream = () if req.method == "HEAD" else self._watchers.stream(after, gone, _judge(req, route))
             return
         if isinstance(call.query, EventsQuery) and call.query.wait_ms:
-            result: object = self._watchers.wait(call.query, req.env[CONNECTION].gone)
+            result: object = self._watchers.wait(call.query, req.env[CONNECTION].gone, _judge(req, route))
         elif route.long and (patience_ms := _patience_ms(call)):
             with self._lane.place(min(patience_ms / 1000, PLACE_S)):
                 result = route.handle(self._service, call)
@@ -241,9 +252,14 @@ class _Responder:
         return checking.body(route.decoder, data, route.fields)
 
 
-def _check_role(req: falcon.Request, route: Route) -> None:
+def _judge(req: falcon.Request, route: Route) -> Callable[[], None]:
+    """Raises Unauthorized or Forbidden when who asked may no longer."""
+    again: Callable[[], Principal] = req.env[AGAIN]
+    return lambda: _check_role(again(), route)
+
+
+def _check_role(principal: Principal, route: Route) -> None:
     """Raises Forbidden."""
-    principal: Principal = req.env[PRINCIPAL]
     # The gate lets nobody in without a role.
     assert principal.role is not None
     if principal.role < route.role:

@@ -69,6 +69,9 @@ class Tls:
 
 
 class _TlsConnection(http.client.HTTPSConnection):
+    auto_open = 0
+    """Only :class:`Client` connects, which says what went wrong."""
+
     def __init__(self, host: str, port: int, timeout: float, context: ssl.SSLContext, node: str) -> None:
         super().__init__(host, port, timeout=timeout, context=context)
         self._node = node
@@ -88,6 +91,8 @@ class _TlsConnection(http.client.HTTPSConnection):
 
 
 class _UnixConnection(http.client.HTTPConnection):
+    auto_open = 0
+
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
@@ -198,13 +203,16 @@ class Client:
             return
         except ssl.SSLError as error:
             raise _no_tls(self._address, error) from None
+        except OSError as error:
+            raise self._lost(error) from error
         finally:
             connection.close()
 
     def _exchange(
         self, method: str, target: str, data: bytes | None, headers: dict[str, str]
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        if self._connection is None:
+        # Behind an answer that says so, http.client has closed it.
+        if self._connection is None or self._connection.sock is None:
             self._connection = self._connect(self._timeout)
         try:
             response = self._ask(self._connection, method, target, data, headers)
@@ -228,6 +236,11 @@ class Client:
             if isinstance(error, http.client.RemoteDisconnected):
                 raise
             raise Unreachable(f"what answers at {self._address} is not an agent: {error!r}") from error
+        except OSError as error:
+            self.close()
+            if isinstance(error, _CLOSED):
+                raise
+            raise self._lost(error) from error
 
     def _ask(
         self,

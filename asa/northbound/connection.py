@@ -26,6 +26,7 @@ from cheroot.server import HeaderReader, HTTPConnection, HTTPRequest
 from asa.errors import AsaError, BadRequest, Busy
 from asa.northbound.access import Shown
 from asa.northbound.application import error_headers, error_json
+from asa.northbound.handshakes import Entrant
 from asa.northbound.limits import LINGER_S, MAX_BODY, MAX_HEAD, MAX_HEADERS, MAX_TARGET, REQUEST_S, STAY_MS, WRITE_S
 from asa.northbound.refusals import HeadTooLarge, RequestTimeout, TargetTooLong, TooLarge
 from asa.northbound.roles import Principal
@@ -256,7 +257,9 @@ class Connection(HTTPConnection):
         self.address = "the Unix socket"
         self.trusted = False
         self.counted: str | None = None
-        """The name it takes a place of; None: it takes none, or has given it back."""
+        """The user it takes a place of; None: it takes none, or has given it back."""
+        self.place: Entrant | None = None
+        """Over TCP, until it is given back."""
         self.turn = False
         """Whether it takes one of the threads that are for who has not said yet who it is."""
 
@@ -288,6 +291,10 @@ class Connection(HTTPConnection):
         except OSError:
             return False
 
+    def entered(self, principal: Principal | None) -> None:
+        """Whose the last request was; None: nobody's who has a right here."""
+        self.server.entered(self, principal)
+
     def gone(self) -> bool:
         """Whether the client has closed its side."""
         return self._arrives(select.POLLRDHUP, 0)
@@ -313,6 +320,8 @@ class Connection(HTTPConnection):
         if self.counted is not None:
             self.server.doors.leave(self.counted)
             self.counted = None
+        if self.place is not None:
+            self.server.places.leave(self.place)
 
     def _say_goodbye(self) -> None:
         """TLS' own end, without which a client cannot tell an end from a cut."""

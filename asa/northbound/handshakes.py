@@ -14,38 +14,56 @@ from contextlib import suppress
 from typing import Any, Final
 
 from asa.northbound.limits import HANDSHAKE_S, MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ONE
+from asa.northbound.rates import Place
 from asa.northbound.tls import Contexts
 
 _TICK_S: Final = 0.25
 """How often it looks for those that take too long."""
 
-Arrived = Callable[[ssl.SSLSocket, Any, str], None]
+
+class Entrant(Place):
+    """The place of a connection, with the socket it has now."""
+
+    __slots__ = ("sock",)
+
+    def __init__(self, name: str, sock: socket.socket) -> None:
+        super().__init__(name)
+        self.sock = sock
+
+    def cut(self) -> None:
+        """End the connection; who has it finds it ended. For any thread."""
+        with suppress(OSError):
+            # Past TLS, which is another thread's.
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+
+Arrived = Callable[[ssl.SSLSocket, Any, Entrant], None]
 
 
 class _Open:
-    __slots__ = ("address", "counted", "since", "sock")
+    __slots__ = ("address", "place", "since", "sock")
 
-    def __init__(self, sock: ssl.SSLSocket, address: Any, counted: str, since: float) -> None:
+    def __init__(self, sock: ssl.SSLSocket, address: Any, place: Entrant, since: float) -> None:
         self.sock = sock
         self.address = address
-        self.counted = counted
+        self.place = place
         self.since = since
 
 
 class Handshakes:
     """Bounded in number and time; whose handshake is done is handed to ``arrived``, whose is given up to ``left``.
 
-    ``arrived`` is called with the socket, the address and the name it is counted by; ``left`` with the last.
+    ``arrived`` is called with the socket, the address and its place; ``left`` with the last.
     """
 
     def __init__(
-        self, name: str, contexts: Contexts, arrived: Arrived, left: Callable[[str], None], log: logging.Logger
+        self, name: str, contexts: Contexts, arrived: Arrived, left: Callable[[Entrant], None], log: logging.Logger
     ) -> None:
         self._contexts = contexts
         self._arrived = arrived
         self._left = left
         self._log = log
-        self._coming: deque[tuple[socket.socket, Any, str]] = deque()
+        self._coming: deque[tuple[socket.socket, Any, Entrant]] = deque()
         self._open: dict[int, _Open] = {}
         """By descriptor, the oldest first. The thread's alone."""
         self._selector = selectors.DefaultSelector()
@@ -59,13 +77,13 @@ class Handshakes:
     def start(self) -> None:
         self._thread.start()
 
-    def begin(self, sock: socket.socket, address: Any, counted: str) -> None:
+    def begin(self, sock: socket.socket, address: Any, place: Entrant) -> None:
         """Called by the thread that accepts."""
         if len(self._coming) >= MAX_HANDSHAKES:
             sock.close()
-            self._left(counted)
+            self._left(place)
             return
-        self._coming.append((sock, address, counted))
+        self._coming.append((sock, address, place))
         self._wake()
 
     def stop(self, within_s: float) -> None:
@@ -87,9 +105,9 @@ class Handshakes:
         for each in [*self._open.values()]:
             self._give_up(each)
         while self._coming:
-            sock, _, counted = self._coming.popleft()
+            sock, _, place = self._coming.popleft()
             sock.close()
-            self._left(counted)
+            self._left(place)
         self._selector.close()
         self._awake.close()
         self._waker.close()
@@ -107,8 +125,8 @@ class Handshakes:
         while self._open and (oldest := next(iter(self._open.values()))).since < overdue:
             self._give_up(oldest)
 
-    def _receive(self, plain: socket.socket, address: Any, counted: str) -> None:
-        of_one = [each for each in self._open.values() if each.counted == counted]
+    def _receive(self, plain: socket.socket, address: Any, place: Entrant) -> None:
+        of_one = [each for each in self._open.values() if each.place.name == place.name]
         if len(of_one) >= MAX_HANDSHAKES_OF_ONE:
             self._give_up(of_one[0])
         elif len(self._open) >= MAX_HANDSHAKES:
@@ -118,9 +136,13 @@ class Handshakes:
             sock = self._contexts.current().wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
         except (OSError, ValueError):
             plain.close()
-            self._left(counted)
+            self._left(place)
             return
-        found = self._open[sock.fileno()] = _Open(sock, address, counted, time.monotonic())
+        place.sock = sock
+        if place.dropped:
+            # Who dropped it may have found the old socket, which has nothing any more.
+            place.cut()
+        found = self._open[sock.fileno()] = _Open(sock, address, place, time.monotonic())
         self._selector.register(sock, selectors.EVENT_READ)
         self._step(found)
 
@@ -132,21 +154,21 @@ class Handshakes:
         except ssl.SSLWantWriteError:
             self._selector.modify(found.sock, selectors.EVENT_WRITE)
         except (OSError, ValueError) as error:
-            self._log.debug("no TLS with %s: %s", found.counted, getattr(error, "reason", None) or error)
+            self._log.debug("no TLS with %s: %s", found.place.name, getattr(error, "reason", None) or error)
             self._give_up(found)
         else:
             self._forget(found)
             try:
-                self._arrived(found.sock, found.address, found.counted)
+                self._arrived(found.sock, found.address, found.place)
             except BaseException:
                 found.sock.close()
-                self._left(found.counted)
+                self._left(found.place)
                 raise
 
     def _give_up(self, found: _Open) -> None:
         self._forget(found)
         found.sock.close()
-        self._left(found.counted)
+        self._left(found.place)
 
     def _forget(self, found: _Open) -> None:
         self._selector.unregister(found.sock)

@@ -111,18 +111,25 @@ RATE: Final = 1_000
 """Requests a second of one principal, and as many at once; more are answered 429. The configuration may set another."""
 
 FAILURES: Final = 5
-"""Wrong tokens a second of one address; beyond, its requests with a token are answered 429, and the token is not looked
-at. A connection that has shown a right one before is not concerned."""
+"""Wrong tokens a second of one address that are answered 401; more are answered 429. A right one is always taken: who
+shares an address with somebody who guesses is not concerned."""
 
 MAX_COUNTED: Final = 4_096
 """Principals whose requests are counted; the one that was silent longest is forgotten, and begins anew."""
 
 MAX_OPEN: Final = 128
-"""Connections at a time of one address, or of one user who is no operator. One more is closed; over the Unix socket it
-is answered 503 before."""
+"""Connections at a time of one principal, over the Unix socket of one user who is no operator. There one more is
+answered 503 and closed; over TCP it counts as a stranger's."""
 
-MAX_OPEN_IN_ALL: Final = 512
-"""Connections over TCP at a time; one more is closed."""
+MAX_OPEN_IN_ALL: Final = 256
+"""Connections over TCP at a time from who is known: by a certificate, or since a right token; one more counts as a
+stranger's."""
+
+MAX_STRANGERS_OF_ONE: Final = 128
+"""Connections over TCP at a time of one address from who is not known; for one more the oldest is closed."""
+
+MAX_STRANGERS: Final = 256
+"""The same of all; for one more the oldest of the address that has the most is closed."""
 
 STRANGERS: Final = 4
 """One in so many threads of TCP is for connections of one address that have shown neither a certificate nor a right

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from asa.northbound.limits import MAX_COUNTED
@@ -32,11 +33,6 @@ class Buckets:
             if len(self._left) > self._most:
                 self._left.popitem(last=False)
             return wait
-
-    def empty(self, name: str, now: float) -> float:
-        """In how many seconds it may; 0: now. Counts nothing."""
-        with self._lock:
-            return max(0.0, (1 - self._now(name, now)) / self._rate)
 
     def _now(self, name: str, now: float) -> float:
         full = max(1.0, self._rate)
@@ -74,6 +70,92 @@ class Doors:
                 del self._open[name]
 
 
+class Place:
+    """What one connection has of :class:`Places`."""
+
+    __slots__ = ("dropped", "name", "principal")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        """The address it is counted by."""
+        self.principal: str | None = None
+        """Who it is from; None: a stranger's."""
+        self.dropped = False
+        """Whether it has made room for another."""
+
+
+Held = TypeVar("Held", bound=Place)
+
+
+class Places(Generic[Held]):
+    """Connections of strangers, and of who is known: neither kind takes a place of the other. For any thread.
+
+    There is always room for one more stranger: at a bound the oldest makes it, of the same name, or of the name that
+    has the most.
+    """
+
+    def __init__(self, of_one: int, strangers: int, known_of_one: int, known: int) -> None:
+        """At most so many strangers of a name and in all, and so many connections of a principal and in all."""
+        self._of_one = of_one
+        self._most = strangers
+        self._known = Doors(known_of_one, known)
+        self._lock = threading.Lock()
+        self._strangers: dict[str, OrderedDict[Held, None]] = {}
+        self._count = 0
+
+    def enter(self, place: Held) -> Held | None:
+        """One more stranger. Who has made room, and is to be closed."""
+        with self._lock:
+            return self._add(place)
+
+    def know(self, place: Held, principal: str) -> None:
+        """It is no stranger's; beyond the bounds of those who are known it stays one."""
+        with self._lock:
+            if place.principal is None and not place.dropped and self._known.enter(principal):
+                self._remove(place)
+                place.principal = principal
+
+    def doubt(self, place: Held) -> Held | None:
+        """It is a stranger's, the newest. Who has made room."""
+        with self._lock:
+            if place.principal is None:
+                return None
+            self._known.leave(place.principal)
+            place.principal = None
+            return self._add(place)
+
+    def leave(self, place: Held) -> None:
+        """Give the place back; repeatable."""
+        with self._lock:
+            if place.principal is not None:
+                self._known.leave(place.principal)
+                place.principal = None
+            else:
+                self._remove(place)
+
+    def _add(self, place: Held) -> Held | None:
+        name, oldest = place.name, None
+        if len(self._strangers.get(name, ())) >= self._of_one:
+            oldest = next(iter(self._strangers[name]))
+        elif self._count >= self._most:
+            crowd = max(self._strangers, key=lambda each: len(self._strangers[each]))
+            oldest = next(iter(self._strangers[crowd]))
+        if oldest is not None:
+            oldest.dropped = True
+            self._remove(oldest)
+        self._strangers.setdefault(name, OrderedDict())[place] = None
+        self._count += 1
+        return oldest
+
+    def _remove(self, place: Held) -> None:
+        its = self._strangers.get(place.name)
+        if its is not None and place in its:
+            del its[place]
+            self._count -= 1
+            if not its:
+                del self._strangers[place.name]
+
+
 class Turns(Generic[Waiting]):
     """At most ``most`` of each name have their turn at a time; the others wait for theirs, in order. For any thread."""
 
@@ -104,6 +186,16 @@ class Turns(Generic[Waiting]):
             if not self._busy[name]:
                 del self._busy[name]
             return None
+
+    def forget(self, name: str, which: Callable[[Waiting], bool]) -> list[Waiting]:
+        """Those that wait no longer."""
+        with self._lock:
+            found = [each for each in self._waiting.get(name, ()) if which(each)]
+            for each in found:
+                self._waiting[name].remove(each)
+            if found and not self._waiting[name]:
+                del self._waiting[name]
+            return found
 
     def everybody(self) -> list[Waiting]:
         """All that wait, whose turn it is at once."""

@@ -22,7 +22,7 @@ from falcon.constants import HTTP_METHODS
 from asa.northbound.access import UnixGate, address_counted
 from asa.northbound.application import CONNECTION, METHOD
 from asa.northbound.connection import Connection
-from asa.northbound.handshakes import Handshakes
+from asa.northbound.handshakes import Entrant, Handshakes
 from asa.northbound.limits import (
     FIRST_S,
     HANDSHAKE_S,
@@ -33,10 +33,12 @@ from asa.northbound.limits import (
     MAX_IDLE,
     MAX_OPEN,
     MAX_OPEN_IN_ALL,
+    MAX_STRANGERS,
+    MAX_STRANGERS_OF_ONE,
     STRANGERS,
 )
-from asa.northbound.rates import Doors, Turns
-from asa.northbound.roles import OPERATOR
+from asa.northbound.rates import Doors, Places, Turns
+from asa.northbound.roles import OPERATOR, Principal
 from asa.northbound.tls import Contexts, shown_by
 
 TICK_S: Final = 0.25
@@ -122,11 +124,14 @@ class HttpServer(wsgi.Server):
         self.gateway = _Gateway
         self.requests = _Workers(self, threads)
         self.doors = Doors(MAX_OPEN, MAX_OPEN_IN_ALL)
+        self.places: Places[Entrant] = Places(MAX_STRANGERS_OF_ONE, MAX_STRANGERS, MAX_OPEN, MAX_OPEN_IN_ALL)
         self._turns: Turns[Connection] = Turns(max(1, threads // STRANGERS))
         self._unix = unix
         self._handshakes: Handshakes | None = None
         if contexts is not None:
-            self._handshakes = Handshakes(f"{name}-tls", contexts, self._arrived, self.doors.leave, log)
+            self._handshakes = Handshakes(f"{name}-tls", contexts, self._arrived, self.places.leave, log)
+            # Idle strangers close nobody else's connection behind its answer.
+            self.keep_alive_conn_limit = MAX_IDLE + MAX_STRANGERS
         self._listening = sock
         self._log = log
         self._changed = threading.Condition()
@@ -161,12 +166,28 @@ class HttpServer(wsgi.Server):
             plain, address = self.socket.accept()
         except (BlockingIOError, ConnectionError):
             return None
-        counted = address_counted(address[0])
-        if self.doors.enter(counted):
-            self._handshakes.begin(plain, address, counted)
-        else:
-            plain.close()
+        place = Entrant(address_counted(address[0]), plain)
+        self._drop(self.places.enter(place))
+        self._handshakes.begin(plain, address, place)
         return None
+
+    def entered(self, conn: Connection, principal: Principal | None) -> None:
+        """A worker has found out whose a request is."""
+        if conn.place is None:
+            return
+        if principal is None:
+            self._drop(self.places.doubt(conn.place))
+        else:
+            self.places.know(conn.place, principal.name)
+
+    def _drop(self, place: Entrant | None) -> None:
+        if place is None:
+            return
+        place.cut()
+        for conn in self._turns.forget(place.name, lambda each: each.place is place):
+            # It waits for its turn, and would as long again.
+            conn.turn = False
+            conn.close()
 
     def _let_in(self, conn: Connection) -> bool:
         if self._unix is None:
@@ -184,12 +205,14 @@ class HttpServer(wsgi.Server):
             conn.counted = principal.name
         return True
 
-    def _arrived(self, sock: ssl.SSLSocket, address: Any, counted: str) -> None:
+    def _arrived(self, sock: ssl.SSLSocket, address: Any, place: Entrant) -> None:
         """By the thread of the handshakes."""
         conn = Connection(self, sock)
         conn.remote_addr, conn.remote_port = address[:2]
         conn.shown = shown_by(sock)
-        conn.address = conn.counted = counted
+        conn.address, conn.place = place.name, place
+        if conn.shown is not None:
+            self.places.know(place, f"certificate {conn.shown.name}")
         if self._ending:
             self.process_conn(conn)
         else:
@@ -197,6 +220,9 @@ class HttpServer(wsgi.Server):
 
     def process_conn(self, conn: Connection) -> None:
         """Something has arrived: a worker is to answer it."""
+        if conn.place is not None and conn.place.dropped:
+            conn.close()
+            return
         stranger = self._handshakes is not None and conn.shown is None and not conn.trusted
         # At the end nobody would be left to call who waits.
         if stranger and not conn.turn and not self._ending:

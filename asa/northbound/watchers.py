@@ -60,7 +60,10 @@ def _crowded() -> Busy:
 
 
 class Watchers:
-    """At most ``most`` clients wait for events at once, by streams and by long polls; one more is refused as busy."""
+    """At most ``most`` clients wait for events at once, by streams and by long polls; one more is refused as busy.
+
+    Before anything is told, and every slice, ``judge`` raises what the client is told that may no longer ask.
+    """
 
     def __init__(self, service: Service, most: int) -> None:
         self._service = service
@@ -72,23 +75,24 @@ class Watchers:
         """Let those that wait now end, within a slice."""
         self._stopping = True
 
-    def wait(self, query: EventsQuery, gone: Callable[[], bool]) -> Events:
-        """A long poll. Raises Busy; ends early when the server stops or its client is ``gone``."""
+    def wait(self, query: EventsQuery, gone: Callable[[], bool], judge: Callable[[], None]) -> Events:
+        """A long poll; ends early when the server stops or its client is ``gone``. Raises Busy, and as ``judge``."""
         self._enter()
         try:
             until = time.monotonic() + query.wait_ms / 1000
             while True:
                 left_ms = max(0, int((until - time.monotonic()) * 1000))
                 found = self._service.events(query.after, limit=query.limit, wait_ms=min(left_ms, WAIT_SLICE_MS))
+                judge()
                 if found.events or found.missed or left_ms <= WAIT_SLICE_MS or self._stopping or gone():
                     return found
         finally:
             self._slots.release()
 
-    def stream(self, after: int, gone: Callable[[], bool]) -> Stream:
-        """What is told to a stream that begins behind ``after``. Raises Busy."""
+    def stream(self, after: int, gone: Callable[[], bool], judge: Callable[[], None]) -> Stream:
+        """What is told to a stream that begins behind ``after``, until ``judge`` ends it. Raises Busy."""
         self._enter()
-        return Stream(self._next(after, gone), self._slots.release)
+        return Stream(self._next(after, gone, judge), self._slots.release)
 
     def _enter(self) -> None:
         if self._stopping or not self._slots.acquire(blocking=False):
@@ -97,12 +101,13 @@ class Watchers:
                 hint="close one of the streams, or ask GET /v1/events with wait_ms=0",
             )
 
-    def _next(self, after: int, gone: Callable[[], bool]) -> Iterator[bytes]:
+    def _next(self, after: int, gone: Callable[[], bool], judge: Callable[[], None]) -> Iterator[bytes]:
         try:
             # The client has its answer's head at once, also where nothing happens.
             quiet_since, wait_ms = -KEEP_ALIVE_S, 0
             while not self._stopping and not gone():
                 found = self._service.events(after, limit=STREAM_BATCH, wait_ms=wait_ms)
+                judge()
                 after, wait_ms = found.next, WAIT_SLICE_MS
                 data = _gap(found) if found.missed else b""
                 data += b"".join(_record(event, identified=True) for event in found.events)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Final, TypeVar
 
-from asa import expiry, lending, pacts, transfer
+from asa import expiry, lending, pacts, refusals, transfer
 from asa.books import Books
 from asa.errors import StoreFailed
 from asa.events import EventLog
@@ -26,6 +26,8 @@ RETRY_S: Final = 2.0
 
 TRIED: Final = "tried"
 
+CROWDED: Final = "refusals"
+
 T = TypeVar("T")
 
 
@@ -41,12 +43,14 @@ class GarbageCollector(Duty):
         report: Callable[[str, str], None],
         rng: Random,
         phases: Phases = not_enforced,
+        problem: Callable[[str, str | None], None] = lambda code, message: None,
     ) -> None:
         super().__init__(report, rng)
         self._phases = phases
         self._party = party
         self._books = books
         self._events = events
+        self._problem = problem
 
     def turn(self) -> float | None:
         now = self._party.clock()
@@ -65,6 +69,7 @@ class GarbageCollector(Duty):
                 self._events.tell("pact-lapsed", f"what {pact.peer.name} was to decide about {pact.after.id} is over")
         for _ in self._all(lambda ledger: expiry.elapsed(ledger, now, params, MOST, self._phases)):
             pass
+        self._problem(CROWDED, self._books.read(lambda ledger: refusals.crowded(ledger, self._party.members)))
         for _ in self._all(lambda ledger: lending.elapsed(ledger, MOST)):
             pass
         for pool in self._books.read(lambda ledger: list(ledger.accounts)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from random import Random
 from typing import Final, TypeVar
@@ -16,6 +18,7 @@ from asa.records import Reservation
 from asa.steps import Party
 from asa.threads.duty import Duty
 from grasp import Negotiation
+from grasp.rates import TokenBucket
 from objectives import InvalidValue, pact, resource
 from objectives.pact import Arrange
 
@@ -23,6 +26,33 @@ R = TypeVar("R", resource.Request, pact.Request)
 
 REPORT_S: Final = 10.0
 """How often refused values are told of."""
+RATE: Final = 100.0
+"""Requests of one member served a second, and BURST at once."""
+BURST: Final = 200.0
+MOST_MEMBERS: Final = 4_096
+"""Members whose pace is remembered; who was silent longest begins anew."""
+
+
+class Pace:
+    """How often each member may ask. Thread-safe."""
+
+    def __init__(self, rate: float = RATE, burst: float = BURST, most: int = MOST_MEMBERS) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._most = most
+        self._lock = threading.Lock()
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def take(self, name: str, now: float) -> bool:
+        """Whether one more request of ``name`` is served now; monotonic s."""
+        with self._lock:
+            bucket = self._buckets.get(name)
+            if bucket is None:
+                bucket = self._buckets[name] = TokenBucket(self._rate, self._burst)
+                if len(self._buckets) > self._most:
+                    self._buckets.popitem(last=False)
+            self._buckets.move_to_end(name)
+            return bucket.take(now)
 
 
 class MainNegotiator(Duty):
@@ -58,6 +88,7 @@ class MainNegotiator(Duty):
         self._events = events
         self._complaints = complaints
         self._impostors = Complaints()
+        self._pace = Pace()
 
     def listen(self) -> None:
         """Take requests from now on."""
@@ -84,6 +115,14 @@ class MainNegotiator(Duty):
             negotiation.decline(f"bad-value: {error}"[:200])
             return None
         member = negotiation.member
+        if member is not None and not self._pace.take(member.name, self._party.ticks()):
+            self._complaints.add(f"{member.name} asks more than {RATE:.0f} times a second")
+            if isinstance(request, resource.Give):
+                # A decline is final, and nothing on disk makes this one so: the giver has to ask.
+                negotiation.invalid()
+            else:
+                negotiation.decline("busy: too many requests a second")
+            return None
         why = self._authority.impostor(member.name if member is not None else None, request.node)
         if why:
             self._impostors.add(f"{request.op}: {why}")

@@ -18,7 +18,7 @@ from asa.performer import peer_of
 from asa.quantities import format_time
 from asa.threads.duty import Duty
 from asa.threads.flooder import LIVES, LOOP_COUNT, PEERS_PER_SECOND, SOON_S
-from asa.views import DomainView
+from asa.views import DomainView, NeighbourView
 from grasp import FloodItem, GraspError, Objective, TaggedObjective
 from grasp.security import BadIdentity, Identity, NotMember, Stamp, load_crls, stamp
 from grasp.security.crl_fetch import CrlFetcher
@@ -35,6 +35,9 @@ REST_S: Final = 10.0
 FIRST_ASK_S: Final = 2.0
 ASK_S: Final = 600.0
 ASK_MS: Final = 1_000
+ALONE_S: Final = 30.0
+FORGOTTEN_S: Final = 15.0
+"""A neighbour that is being tried does not show as failing meanwhile, which may take 10 s."""
 
 
 class Warden(Duty):
@@ -59,6 +62,9 @@ class Warden(Duty):
         self._stamp: Stamp | None = None
         self._bad = 0
         self._plain: str | None = None
+        # Without a link: when a neighbour was seen failing first and last.
+        self._failing: tuple[float, float] | None = None
+        self._alone: str | None = None
         self._version = -1
         self._ask_at = 0.0
         self._ask_s = FIRST_ASK_S
@@ -252,7 +258,9 @@ class Warden(Duty):
 
     def _look_at_links(self) -> None:
         """Who speaks plain GRASP here is no member, or is configured otherwise; it is not answered."""
-        found = [f"{each.address} on {each.interface}" for each in neighbours(self._agent.node) if each.state == PLAIN]
+        there = neighbours(self._agent.node)
+        self._look_for_links(there)
+        found = [f"{each.address} on {each.interface}" for each in there if each.state == PLAIN]
         if not found:
             self._plain = None
         elif self._plain is None:
@@ -261,6 +269,27 @@ class Warden(Duty):
                 f"plain GRASP is spoken on links of this agent, and not listened to: by {', '.join(found[:4])}"
             )
         self._agent.problem("plain-neighbour", self._plain)
+
+    def _look_for_links(self, there: list[NeighbourView]) -> None:
+        """Neighbours without a link to any of them: this agent may well be the one that is not believed."""
+        now = time.monotonic()
+        failing = [each for each in there if each.state == "failing"]
+        if any(each.state == "up" for each in there):
+            self._failing = None
+        elif failing:
+            self._failing = (self._failing[0] if self._failing is not None else now, now)
+        elif self._failing is not None and now - self._failing[1] > FORGOTTEN_S:
+            self._failing = None
+        if self._failing is None:
+            self._alone = None
+        elif self._alone is None and failing and now - self._failing[0] >= ALONE_S:
+            # As it began, as with plain ones.
+            which = "; ".join(f"{each.address} on {each.interface}: {each.why or 'no answer'}" for each in failing[:4])
+            self._alone = (
+                f"no link with any neighbour ({which}). See whether the certificate of this agent was revoked or is of"
+                f" another domain (asa domain check {self._directory}), and the clock, here and there"
+            )
+        self._agent.problem("no-neighbour", self._alone)
 
 
 def _whole(identity: Identity) -> tuple[object, ...]:

@@ -164,6 +164,8 @@ class NeighbourView:
     state: str
     since: int
     """UNIX seconds."""
+    why: str = ""
+    """What came of the last attempt, where no link could be made; else empty."""
 
 
 @dataclass(frozen=True, slots=True)

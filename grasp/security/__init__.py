@@ -17,6 +17,7 @@ from grasp.security.acp_name import (
     parse_acp_name,
 )
 from grasp.security.certificates import (
+    UNREADABLE,
     BadCertificate,
     acp_names,
     acp_other_name,
@@ -48,6 +49,7 @@ from grasp.security.sealed import BadSeal, seal, unseal
 
 __all__ = [
     "ACP_NAME_OID",
+    "UNREADABLE",
     "AcpName",
     "BadCertificate",
     "BadCrl",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,12 +13,12 @@ from cryptography import x509
 
 from grasp.member import Member
 from grasp.security.acp_name import AcpName, InvalidAcpName, is_domain, parse_acp_name
-from grasp.security.certificates import UNREADABLE, acp_names, common_name, crl_points, fingerprint, plain, shown
+from grasp.security.certificates import UNREADABLE, acp_names, common_name, crl_points, der, fingerprint, plain, shown
 from grasp.security.paths import MAX_ANCHORS, BadPath, begins, date, ends, find_path
 from grasp.security.revocation import Revocations
 
 REMEMBERED: Final = 2_048
-"""Chains whose verdict is kept; the one that was not met for longest makes room."""
+"""Digests of chains, and of paths, whose verdict is kept; the one that was not met for longest makes room."""
 
 _TITLES: Final = {
     0: "Node name",
@@ -65,7 +66,8 @@ class Membership:
     """Judges certificates for one domain and its trust anchors. Thread-safe.
 
     What was accepted is remembered with its times: judged again it costs microseconds, and still ends with its
-    certificates and with a newer revocation list. Without ``check_times`` no lifetimes are checked, for a node that
+    certificates and with a newer revocation list. Of the certificates only the path is kept, once, whatever else was
+    presented with it, and however often. Without ``check_times`` no lifetimes are checked, for a node that
     does not know the time (§6.2.3.1).
     """
 
@@ -86,7 +88,7 @@ class Membership:
         self.revocations = Revocations() if revocations is None else revocations
         self.check_times = check_times
         self._lock = threading.Lock()
-        self._verdicts: OrderedDict[tuple[x509.Certificate, ...], _Verdict] = OrderedDict()
+        self._verdicts: OrderedDict[bytes, _Verdict] = OrderedDict()
 
     def check(self, chain: Sequence[x509.Certificate], now: float, *, link: bool = False) -> Member:
         """Rules 2 to 4, for a neighbour link also 5; rule 1 is the handshake's. ``now`` is UNIX s.
@@ -134,14 +136,22 @@ class Membership:
     def _judged(self, chain: tuple[x509.Certificate, ...], now: float) -> _Verdict:
         # Read first: of a list that comes meanwhile the next check will know.
         version = self.revocations.version
+        digest = _digest(chain)
         with self._lock:
-            known = self._verdicts.get(chain)
+            known = self._verdicts.get(digest)
             if known is not None:
-                self._verdicts.move_to_end(chain)
+                self._verdicts.move_to_end(digest)
         if known is None or (self.check_times and not known.begins <= now <= known.ends):
             known = self._judge(chain, now, version)
+            path = _digest(known.path)
             with self._lock:
-                self._verdicts[chain] = known
+                same = self._verdicts.get(path)
+                if same is not None:
+                    same.version = max(same.version, version)
+                    known = same
+                for each in (digest, path):
+                    self._verdicts[each] = known
+                    self._verdicts.move_to_end(each)
                 while len(self._verdicts) > REMEMBERED:
                     self._verdicts.popitem(last=False)
         elif known.version != version:
@@ -201,6 +211,11 @@ def node_name(certificate: x509.Certificate) -> tuple[str, AcpName]:
         return texts[0], parse_acp_name(texts[0])
     except InvalidAcpName as error:
         raise NotMember(4, str(error)) from None
+
+
+def _digest(chain: Sequence[x509.Certificate]) -> bytes:
+    # DER says how long it is: no two chains are the same bytes.
+    return hashlib.sha256(b"".join(map(der, chain))).digest()
 
 
 def _finding(rule: int, refusal: NotMember | None, detail: str = "") -> Finding:

@@ -35,6 +35,9 @@ MAX_INTERMEDIATES: Final = 2
 MAX_PRESENTED: Final = 6
 """Certificates a peer may present: leaf, intermediates, and some who send the trust anchor too."""
 
+MAX_CHAIN: Final = 32_768
+"""Bytes of DER of all that a peer presents."""
+
 MAX_ANCHORS: Final = 8
 """Of one domain; §6.2.4 asks for two."""
 
@@ -56,8 +59,11 @@ def find_path(
     """
     if not 1 <= len(chain) <= MAX_PRESENTED:
         raise BadPath(f"{len(chain)} certificates presented: 1 to {MAX_PRESENTED}")
-    if any(len(der(each)) > MAX_CERTIFICATE for each in chain):
+    sizes = [len(der(each)) for each in chain]
+    if max(sizes) > MAX_CERTIFICATE:
         raise BadPath(f"a certificate of more than {MAX_CERTIFICATE} bytes")
+    if sum(sizes) > MAX_CHAIN:
+        raise BadPath(f"certificates of more than {MAX_CHAIN} bytes in all")
     leaf = chain[0]
     if leaf in trust:
         raise BadPath("it is a trust anchor, not a member's certificate")

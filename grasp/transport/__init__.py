@@ -25,13 +25,17 @@ class NotMemberError(ConnectionError):
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """Who is, or was heard, on a link: interface index, address there, since when (UNIX s), how it stands with it."""
+    """Who is, or was heard, on a link: interface index, address there, since when (UNIX s), how it stands with it.
+
+    ``why``: what came of the last attempt, where no link could be made.
+    """
 
     interface: int
     address: Address
     member: Member | None
     since: float
     state: str
+    why: str = ""
 
 
 class Connection(Protocol):

@@ -12,7 +12,7 @@ from typing import Final
 from grasp.discovery import Source
 from grasp.limits import Limits
 from grasp.rates import TokenBucket
-from grasp.security import Identity, NotMember, Revocations
+from grasp.security import Identity, Revocations
 from grasp.transport import Connection, Neighbour, NotMemberError, Receiver
 from grasp.transport.host import HostSubstrate
 from grasp.transport.interfaces import Snapshot
@@ -29,6 +29,7 @@ _log = logging.getLogger("grasp.transport")
 _COMPLAINTS: Final = 5
 _COMPLAINTS_PER_S: Final = 0.1
 _NOT_A_MEMBER: Final = "handshake: not a member"
+_TOO_MANY: Final = "connection: too many of one member"
 
 
 class DomainSubstrate(HostSubstrate):
@@ -62,6 +63,9 @@ class DomainSubstrate(HostSubstrate):
         self._links = Links(self._contexts, limits=self._limits, name=name, objective=objective)
         self._kept: Kept[TlsConnection] = Kept(self._limits)
         self._secured: set[TlsConnection] = set()
+        # Accepted, by AcpNodeName, in order of arrival.
+        self._guests: dict[str, dict[TlsConnection, None]] = {}
+        self._admitting = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._complaints = TokenBucket(_COMPLAINTS_PER_S, _COMPLAINTS)
         self._complaining = threading.Lock()
@@ -136,11 +140,41 @@ class DomainSubstrate(HostSubstrate):
         wire.known = True
         connection = TlsConnection(wire, session, b"", state, self._closed, self._await_next)
         self._secured.add(connection)
-        self._receiver.connected(connection)
+        if self._admitted(connection):
+            self._receiver.connected(connection)
+        else:
+            connection.close()
+
+    def _admitted(self, connection: TlsConnection) -> bool:
+        """Whether its member has room for it, be it made by ending its oldest on which no session runs."""
+        member, most = connection.member, self._limits.sessions_per_member
+        with self._admitting:
+            guests = self._guests.setdefault(member.acp_name, {})
+            guests[connection] = None
+            if len(guests) <= most:
+                return True
+            oldest = next((each for each in guests if each.newcomer and each is not connection), None)
+            if oldest is None:
+                del guests[connection]
+            else:
+                del guests[oldest]
+        with self._complaining:
+            self._counts[_TOO_MANY] += 1
+            allowed = self._complaints.take(time.monotonic())
+        if allowed:
+            _log.warning("%s at %s has more than %d connections", member.name, connection.peer_name, most)
+        if oldest is not None:
+            oldest.interrupt()
+        return oldest is not None
 
     def _closed(self, connection: TlsConnection) -> None:
         self._secured.discard(connection)
         self._kept.remove(connection)
+        with self._admitting:
+            guests = self._guests.get(connection.member.acp_name, {})
+            guests.pop(connection, None)
+            if not guests:
+                self._guests.pop(connection.member.acp_name, None)
 
     def _keep(self, connection: TlsConnection) -> bool:
         if connection.generation == self._contexts.generation and self._kept.put(connection, time.monotonic()):
@@ -197,12 +231,7 @@ class DomainSubstrate(HostSubstrate):
 
     def _refusal(self, connection: TlsConnection) -> str:
         """Why its peer is no member now; empty if it is."""
-        contexts = self._contexts
-        try:
-            contexts.membership.check(connection.chain, contexts.clock())
-        except NotMember as refusal:
-            return str(refusal)
-        return ""
+        return connection.refusal(self._contexts.clock())
 
     def _upkeep(self, now: float) -> None:
         self._kept.expire(now)

@@ -15,6 +15,8 @@ from grasp.transport.tcp import TcpConnection
 from grasp.transport.tls import TlsClosed, TlsFailed, TlsSession
 
 _LINGER_S = 1.0
+_UNSENT = 65_536
+"""Bytes of TLS's own that may wait until something is sent."""
 
 
 def shake_hands(wire: TcpConnection, session: TlsSession, seconds: float) -> bytes:
@@ -113,6 +115,10 @@ class TlsConnection:
     def chain(self) -> Sequence[x509.Certificate]:
         return self._session.chain
 
+    def refusal(self, now: float) -> str:
+        """Why its peer is no member at ``now`` (UNIX s); empty if it is."""
+        return self._session.refusal(now)
+
     @property
     def generation(self) -> int:
         return self._session.generation
@@ -165,6 +171,10 @@ class TlsConnection:
         """Whether it stands and the peer has said nothing on it since the last session."""
         return not self._closed and self._wire.quiet()
 
+    def interrupt(self) -> None:
+        """End it, so that whoever uses it closes it."""
+        self._wire.interrupt()
+
     def refuse(self, why: str) -> None:
         """The peer is no member any more: whoever uses the connection learns so, and closes it."""
         self._refusal = why
@@ -182,7 +192,8 @@ class TlsConnection:
     def _answer(self, last: bool = False) -> None:
         """Send what TLS itself has to say, with close_notify if it is the ``last``.
 
-        Nobody waits for it, so it waits for nobody: if somebody is sending it goes with what is sent next, or never.
+        Nobody waits for it, so it waits for nobody: if somebody is sending, or the kernel takes no more, it goes with
+        what is sent next, or never. A peer that makes much of it and reads nothing loses the connection.
         """
         if not self._sending.acquire(blocking=False):
             return
@@ -190,8 +201,10 @@ class TlsConnection:
             with self._engine:
                 if last:
                     self._session.close()
-                data = self._session.outgoing()
+                data = self._left + self._session.outgoing()
             if data:
-                self._wire.finish(data)
+                self._left = self._wire.finish(data)
+            if len(self._left) > _UNSENT:
+                self._wire.interrupt()
         finally:
             self._sending.release()

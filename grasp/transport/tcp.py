@@ -152,12 +152,12 @@ class TcpConnection:
         self._on_close(self)
         return self._socket
 
-    def finish(self, data: bytes) -> None:
-        """Send ``data`` as far as that takes no time, for an end that nobody waits for."""
+    def finish(self, data: bytes) -> bytes:
+        """Send ``data`` as far as that takes no time; what is left."""
         try:
-            self._socket.send(data, socket.MSG_DONTWAIT)
+            return data[self._socket.send(data, socket.MSG_DONTWAIT) :]
         except OSError:
-            pass
+            return data
 
     def send_end(self) -> None:
         """Nothing more will be sent; what the peer sends can still be received. Raises OSError."""

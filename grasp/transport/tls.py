@@ -26,8 +26,16 @@ LINK: Final = b"grasp-link/1"
 
 _TLS13: Final = b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 _TLS12: Final = b"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384"
-# The groups are the library's defaults: all of its versions have P-256 and P-384 among them, those since 3.5 begin with
-# X25519MLKEM768, which also keeps what is recorded today from the quantum computers of tomorrow.
+# What certificates may have (§6.2.1), with both paddings of RSA: its keys sign by PSS in TLS 1.3, CAs by either.
+_SIGNATURES: Final = (
+    b"ecdsa_secp256r1_sha256:ecdsa_secp384r1_sha384:ecdsa_secp521r1_sha512:"
+    b"rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:rsa_pss_rsae_sha512:"
+    b"rsa_pss_pss_sha256:rsa_pss_pss_sha384:rsa_pss_pss_sha512:"
+    b"rsa_pkcs1_sha256:rsa_pkcs1_sha384:rsa_pkcs1_sha512"
+)
+# The first that the library knows. X25519MLKEM768, since 3.5, also keeps what is recorded today from the quantum
+# computers of tomorrow; "*": a key of this group is sent with the hello.
+_GROUPS: Final = (b"*X25519MLKEM768:*X25519:P-256:P-384:P-521", b"X25519:P-256:P-384:P-521", b"P-256:P-384:P-521")
 _DISABLE_CA_NAMES: Final = 1 << 9  # SSL_OP_DISABLE_TLSEXT_CA_NAMES
 _NO_CERTIFICATE_COMPRESSION: Final = 3 << 32  # SSL_OP_NO_TX_CERTIFICATE_COMPRESSION, …_RX_…
 _OPTIONS: Final = (
@@ -68,15 +76,15 @@ class _Judgement:
     A callback must not raise: the library would keep the exception for another connection of the same context.
     """
 
-    __slots__ = ("certificates", "chain", "contexts", "last", "link", "member", "protocols", "top", "why")
+    __slots__ = ("certificates", "contexts", "last", "link", "member", "path", "protocols", "top", "why")
 
-    def __init__(self, contexts: _Current, protocols: tuple[bytes, ...]) -> None:
+    def __init__(self, contexts: TlsContexts, protocols: tuple[bytes, ...]) -> None:
         self.contexts = contexts
         self.protocols = protocols
         self.link = protocols == (LINK,)
         self.certificates: dict[int, x509.Certificate] = {}
         self.top = self.last = -1
-        self.chain: tuple[x509.Certificate, ...] = ()
+        self.path: tuple[x509.Certificate, ...] = ()
         self.member: Member | None = None
         self.why = ""
 
@@ -93,21 +101,32 @@ class _Judgement:
         return True
 
     def judge(self) -> bool:
-        """Whether they make the peer a member."""
-        self.chain = tuple(self.certificates[each] for each in range(self.top + 1))
+        """Whether they make the peer a member. What leads to no trust anchor is not kept."""
+        chain = tuple(self.certificates[each] for each in range(self.top + 1))
+        membership, now = self.contexts.membership, self.contexts.clock()
         try:
-            self.member = self.contexts.membership.check(self.chain, self.contexts.clock(), link=self.link)
+            self.member = membership.check(chain, now, link=self.link)
+            self.path = membership.path(chain, now)
         except NotMember as refusal:
             self.why = str(refusal)
             return False
         return True
+
+    def refusal(self, now: float) -> str:
+        """Why the peer is no member any more; empty if it is."""
+        try:
+            self.contexts.membership.check(self.path, now, link=self.link)
+        except NotMember as refusal:
+            return str(refusal)
+        return ""
 
 
 def _verify(connection: SSL.Connection, certificate: crypto.X509, objection: int, depth: int, ok: int) -> bool:
     judgement: _Judgement = connection.get_app_data()
     try:
         return judgement.presented(certificate, depth, objection)
-    except Exception as error:
+    except BaseException as error:
+        # A panic of cryptography's is no Exception.
         judgement.why = f"its certificate cannot be read: {type(error).__name__}"
         return False
 
@@ -126,12 +145,30 @@ def _without_tickets(connection: SSL.Connection) -> None:
     connection.set_options(SSL.OP_NO_TICKET)
 
 
+def _narrow(context: SSL.Context) -> None:
+    """Offer and take no signature and group that no member needs.
+
+    pyOpenSSL has no call for it, the binding below has. Where it has not, the library's defaults remain, which only
+    offer more: what a certificate is signed with, Membership looks at.
+    """
+    library, pointer = getattr(SSL, "_lib", None), getattr(context, "_context", None)
+    signatures = getattr(library, "SSL_CTX_set1_sigalgs_list", None)
+    groups = getattr(library, "SSL_CTX_set1_curves_list", None)
+    if library is None or pointer is None or signatures is None or groups is None:
+        return
+    signatures(pointer, _SIGNATURES)
+    any(groups(pointer, each) for each in _GROUPS)
+    # What it does not know is no error of a connection.
+    library.ERR_clear_error()
+
+
 def _context(identity: Identity, server: bool) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(_OPTIONS)
     context.set_cipher_list(_TLS12)
     context.set_tls13_ciphersuites(_TLS13)
+    _narrow(context)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.use_certificate(identity.certificate)
@@ -161,7 +198,6 @@ class _Current:
     client: SSL.Context
     server: SSL.Context
     generation: int
-    clock: Callable[[], float]
 
 
 class TlsContexts:
@@ -179,7 +215,6 @@ class TlsContexts:
             _context(identity, server=False),
             _context(identity, server=True),
             generation,
-            self.clock,
         )
 
     @property
@@ -218,7 +253,7 @@ class TlsSession:
     member: Member
     """The peer, after the handshake."""
     chain: tuple[x509.Certificate, ...]
-    """Its certificate and those presented with it, after the handshake."""
+    """From its certificate to the trust anchor, after the handshake."""
 
     def __init__(self, contexts: TlsContexts, server: bool, protocols: tuple[bytes, ...] = (SESSION,)) -> None:
         current = contexts.current
@@ -227,7 +262,7 @@ class TlsSession:
         """What both agreed on; b"" if the client named none, which means :data:`SESSION`."""
         self._up = self._strange = False
         self._first = True
-        self._judgement = _Judgement(current, protocols)
+        self._judgement = _Judgement(contexts, protocols)
         self._connection = SSL.Connection(current.server if server else current.client, None)
         self._connection.set_app_data(self._judgement)
         if server:
@@ -259,15 +294,24 @@ class TlsSession:
         except SSL.Error as error:
             raise self._failed(error) from None
         judgement = self._judgement
+        judgement.certificates.clear()
         self.protocol = self._connection.get_alpn_proto_negotiated()
         if judgement.member is None:
             raise TlsNotMember("the peer's certificate was not looked at")
         if judgement.protocols == (LINK,) and self.protocol != LINK:
             raise TlsFailed("the peer does not know links between neighbours")
-        self.member, self.chain = judgement.member, judgement.chain
+        # The peer may have shown its certificate, and held back the rest while it was revoked.
+        if why := judgement.refusal(judgement.contexts.clock()):
+            self._connection.shutdown()
+            raise TlsNotMember(why)
+        self.member, self.chain = judgement.member, judgement.path
         self._connection.set_app_data(None)
         self._up = True
         return True
+
+    def refusal(self, now: float) -> str:
+        """After the handshake: why the peer is no member at ``now`` (UNIX s), as this node knows it; empty if it is."""
+        return self._judgement.refusal(now)
 
     def read(self) -> bytes:
         """Some of what the peer has said; b"" if nothing now. Raises :class:`TlsClosed`, :class:`TlsFailed`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,6 +12,8 @@ from lab.domain.agents import Agent
 
 INTERVAL_S: Final = 0.5
 PAGE: Final = 1_000
+STOP_S: Final = 5.0
+"""An agent that hangs is not waited for longer."""
 MOVES: Final = {"capacity-given": True, "capacity-returned": True, "capacity-taken": False}
 """Events of a transfer, and whether the agent that tells of it is the one that gave."""
 
@@ -90,8 +92,10 @@ class Watch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Soon; what it is looking at may be gone already."""
+        """Wait for it, in any thread but its own; what it is looking at may be gone already. Repeatable."""
         self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_S)
 
     def moved(self) -> dict[str, Any]:
         with self._lock:
@@ -109,12 +113,17 @@ class Watch:
 
     def _run(self) -> None:
         while not self._stopping.wait(INTERVAL_S):
-            self.look()
+            self._look(self._stopping.is_set)
 
     def look(self) -> None:
         """At every agent, once."""
+        self._look(lambda: False)
+
+    def _look(self, ended: Callable[[], bool]) -> None:
         with self._looking:
             for agent in self._agents:
+                if ended():
+                    return
                 try:
                     self.seen[agent.name] = _seen(agent.request("GET", "pools"))
                     self._listen(agent)

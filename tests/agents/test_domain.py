@@ -262,6 +262,7 @@ def test_one_nodes_list_cuts_off_the_revoked_everywhere_and_the_others_work_on(s
         with pytest.raises(GraspError):
             good.do(lambda: good.asa.synchronize("EX1.Params", where, 2_000))
     eventually(lambda: not admitted(z), what="nobody grants z anything")
+    eventually(lambda: any(each["why"] for each in z.get("status")["neighbours"]), what="z says why it has no link")
     # The others work on, also after they were started anew.
     assert y.reserve("wan", M)
     y.stop()
@@ -280,9 +281,11 @@ def test_one_nodes_list_cuts_off_the_revoked_everywhere_and_the_others_work_on(s
 
 def test_over_the_plain_substrate_status_and_health_say_so(shared_lab, tmp_path):
     domain = Domain.line(shared_lab, tmp_path, ["p", "q"])
-    agent = domain.agent("p", "origin", {"wan": G}).start()
+    rules = '[[allow]]\nmembers = ["q"]\nask = "1Gbit"\n'
+    agent = domain.agent("p", "origin", {"wan": G}, more=rules).start()
     found = agent.get("status")
     assert (found["substrate"], found["secure"], found["domain"], found["neighbours"]) == ("plain", False, None, [])
     assert any("neither authenticated nor encrypted" in each for each in found["health"]["notices"])
+    assert any("[[allow]] has no effect" in each for each in found["health"]["notices"])
     assert (found["health"]["status"], found["health"]["problems"]) == ("ok", [])
     assert "warden" not in found["health"]["threads"]

@@ -11,6 +11,7 @@ import pytest
 import grasp
 from grasp.calls import Peer
 from objectives import Block, NodeId, pact
+from objectives.agent import Announcement, PoolSummary
 from objectives.pact import Arrange, CallOff, Terms
 from objectives.resource import Ask, Confirm, Give, Settle, answer_from_value
 
@@ -26,6 +27,10 @@ params = true
 members = ["mall*"]
 ask = "100Mbit"
 audit = false
+give = true
+[[allow]]
+members = ["miser"]
+ask = "100Mbit"
 """
 
 
@@ -134,6 +139,57 @@ def test_several_requests_together_get_no_more_than_the_members_limit(members, m
     a.audited("wan")
 
 
+def test_what_dry_runs_keep_counts_for_the_limit(members, mallory):
+    a = members.agents["a"]
+    dry = ask(a.identity, 60 * M)
+    kept = mallory.ask(a.peer, dry, dry=True)
+    mallory.do(kept.accept)
+    assert mallory.refusal(a.peer, ask(a.identity, 60 * M), dry=True).startswith(f"limit: at most {40 * M} bit/s")
+    assert mallory.refusal(a.peer, ask(a.identity, 60 * M)).startswith(f"limit: at most {40 * M} bit/s")
+    live = mallory.ask(a.peer, ask(a.identity, 100 * M, held=dry["txn"]))
+    mallory.do(live.accept)
+    assert returned(mallory, a, answer_from_value(live.offer.value).blocks)
+    a.audited("wan")
+
+
+def test_what_the_origin_gave_to_another_nobody_else_hands_over(members, mallory):
+    """``b`` has it, and would have it still: it would be there twice."""
+    a, b = members.agents["a"], members.agents["b"]
+    booked = b.reserve("wan", 50 * M)
+    for low, high, start, end in b.held("wan"):
+        give = Give(os.urandom(16), MALLORY, a.identity, "wan", (Block(low, high, start, end),), int(time.time()))
+        assert mallory.refusal(a.peer, give.to_value()).startswith("given: ")
+    b.cancel(booked["id"])
+    a.audited("wan")
+
+
+def test_capacity_of_a_member_with_a_limit_is_not_taken_and_not_asked_for(members):
+    """It offers what is not its own, and says it has plenty; one that may give would be asked."""
+    a, b = members.agents["a"], members.agents["b"]
+    eventually(lambda: b.knows("wan", G))
+    held, now = a.held("wan"), int(time.time())
+    for name, expected in ("miser", False), ("mallory", True):
+        node, asked = NodeId(name, "00000000000000cc"), []
+        with members.stranger("m", name) as member:
+            if name == "miser":
+                give = Give(os.urandom(16), node, a.identity, "wan", (Block(0, 10, now - 9, now - 8),), now)
+                assert member.refusal(a.peer, give.to_value()).startswith("not-allowed: ")
+                assert a.held("wan") == held
+            member.do(lambda asked=asked, member=member: member.asa.on_negotiate("EX1.Resource", asked.append))
+
+            def known(state="active", spare=5 * G, node=node, member=member):
+                where = (member.address.packed, member.grasp.port)
+                said = Announcement(node, int(time.time() * 1000), state, (PoolSummary("wan", spare, ()),), where)
+                member.flood("EX1.Agent", member.seals.wrap("EX1.Agent", said.to_value()))
+                return b.spare_of("wan").get(node.name) == spare
+
+            eventually(known, what=f"b hears {name}", pause=0.3)
+            assert b.refused("wan", 2 * G, patience_ms=2_000).code == "short"
+            assert bool(asked) is expected
+            eventually(lambda known=known: known("left", 0), what=f"{name} has left", pause=0.3)
+    a.audited("wan")
+
+
 def test_holdings_are_shown_to_those_only_who_may_audit(members, mallory):
     a, b = members.agents["a"], members.agents["b"]
     for agent in (a, b):
@@ -145,6 +201,45 @@ def test_holdings_are_shown_to_those_only_who_may_audit(members, mallory):
     with members.stranger("m", "auditor") as auditor:
         page = auditor.do(lambda: auditor.asa.synchronize("EX1.Holdings", a.peer, 5_000)).value
         assert page["node"] == a.node
+
+
+def test_what_a_member_keeps_is_missed_by_the_audit_that_names_it_and_comes_back_by_the_clock(members, mallory):
+    """Of one transfer it keeps what it got and shows nobody; the other it leaves open, and says nothing when asked."""
+    a, b = members.agents["a"], members.agents["b"]
+    a.audited("wan")
+    before = a.get("pools/wan")["pool"]["free"]
+    where = (mallory.address.packed, mallory.grasp.port)
+
+    def announce(state):
+        said = Announcement(MALLORY, int(time.time() * 1000), state, (PoolSummary("wan", 0, ()),), where)
+        mallory.flood("EX1.Agent", mallory.seals.wrap("EX1.Agent", said.to_value()))
+
+    def known(state):
+        announce(state)
+        return all(any(each["node"] == str(MALLORY) for each in agent.get("peers")) for agent in (a, b))
+
+    eventually(lambda: known("active"), what="it is known", pause=0.3)
+    silent = []
+    mallory.do(lambda: mallory.asa.on_negotiate("EX1.Resource", silent.append))
+    end = int(time.time()) + 15
+    kept = mallory.ask(a.peer, ask(a.identity, 30 * M, end=end))
+    blocks = answer_from_value(kept.offer.value).blocks
+    mallory.do(kept.accept)
+    left_open = mallory.ask(a.peer, ask(a.identity, 20 * M, end=end))
+    assert not left_open.agreed
+    for agent in (a, b):
+        found = agent.audit("wan")
+        (pool,) = found["pools"]
+        assert (found["ok"], found["unreachable"]) == (False, [str(MALLORY)])
+        assert [(each["low"], each["high"]) for each in pool["missing"]] == [(each.low, each.high) for each in blocks]
+        assert pool["in_motion"] == 20 * M
+    of = {each["rate"]: each["peer"] for each in a.get("transfers")}
+    assert (of[30 * M], of[20 * M]) == (str(MALLORY), str(MALLORY))
+    assert a.get("pools/wan")["pool"]["free"] == before - 50 * M
+    eventually(lambda: a.get("pools/wan")["pool"]["free"] == before, what="its lease is over")
+    announce("left")
+    a.audited("wan")
+    b.audited("wan")
 
 
 def test_an_agent_asks_nobody_but_the_member_it_means(members, mallory):

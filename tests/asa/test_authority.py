@@ -67,6 +67,22 @@ def test_only_who_is_kept_from_it_does_not_audit() -> None:
     assert [each for each in ("core-1", "rack-1", "rack-2") if not DELEGATOR.may_audit(each)] == ["rack-1"]
 
 
+@pytest.mark.parametrize(("ask", "given", "taken"), [(None, None, True), (5, None, False), (5, True, True)])
+@pytest.mark.parametrize("mode", ["delegator", "origin"])
+def test_capacity_of_who_has_a_limit_is_taken_only_if_that_is_said(
+    ask: int | None, given: bool | None, taken: bool, mode: str
+) -> None:
+    authority = Authority((AllowSection(("rack-1",), ask=ask, give=given),), ME, mode)
+    assert authority.may_give("rack-1") is taken
+    assert authority.may_give("stranger")
+
+
+def test_capacity_of_who_may_not_give_is_not_taken_with_or_without_a_limit() -> None:
+    authority = Authority((AllowSection(("*",), give=False),), ME, "delegator")
+    assert (authority.may_give("rack-1"), authority.may_give(ME)) == (False, True)
+    assert PLAIN.may_give("x")
+
+
 def test_an_agent_itself_may_what_its_mode_says_whatever_the_rules_are() -> None:
     assert ORIGIN.may_seed("core-9", "wan")
     assert ORIGIN.may_set_params("core-9")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asa.config import AgentSection, AllowSection, Config, DomainSection, GraspSection, parse
+from asa.config.patterns import covered
+from asa.config.security import notices
 from asa.errors import BadConfig
 
 ORIGIN = '[agent]\nname = "o"\nmode = "origin"\n'
@@ -40,6 +46,7 @@ def test_every_key_is_read() -> None:
         members = ["*"]
         ask = "2.5Gbit"
         audit = false
+        give = true
         """,
         "x",
     )
@@ -47,7 +54,7 @@ def test_every_key_is_read() -> None:
     assert config.grasp.substrate == "domain"
     assert config.allow == (
         AllowSection(("core-[12]", "spare?"), ("wan", "lan-*"), True, None, True),
-        AllowSection(("*",), (), False, 2_500_000_000, False),
+        AllowSection(("*",), (), False, 2_500_000_000, False, True),
     )
 
 
@@ -69,9 +76,10 @@ def test_what_is_left_out_allows_what_needs_no_trust() -> None:
         ('members = ["x"]\norigin = true', [("allow[0].origin", "is true", "a list of patterns of pools")]),
         ('members = ["x"]\nparams = "yes"', [("allow[0].params", "is 'yes'", "true or false")]),
         ('members = ["x"]\naudit = 0', [("allow[0].audit", "is 0", "true or false")]),
+        ('members = ["x"]\ngive = "no"', [("allow[0].give", "is 'no'", "true or false")]),
         (
             'members = ["x"]\nmember = "y"',
-            [("allow[0].member", "does not exist; did you mean members?", "members, origin, params, ask, audit")],
+            [("allow[0].member", "does not exist; did you mean members?", "members, origin, params, ask, audit, give")],
         ),
     ],
 )
@@ -109,10 +117,72 @@ def test_two_sections_may_share_the_work() -> None:
     assert len(parse(f"{DELEGATOR}{DOMAIN}{origin}{params}", "x").allow) == 2
 
 
+def allowing(*members: list[str]) -> str:
+    return ORIGIN + "".join(f"[[allow]]\nmembers = {json.dumps(each)}\n" for each in members)
+
+
+def unreached(at: int, *before: int) -> tuple[str, str, str]:
+    named = " and ".join(f"allow[{each}]" for each in before)
+    return (f"allow[{at}]", "is never reached", f"a place before {named}, which leaves it no member")
+
+
 def test_a_section_that_is_never_reached_is_told() -> None:
-    expected = [("allow[1]", "is never reached", "before allow[0], which is for all members")]
-    assert problems(f"{ORIGIN}{ALL}{CORE}") == expected
+    assert problems(f"{ORIGIN}{ALL}{CORE}") == [unreached(1, 0)]
     assert len(parse(f"{ORIGIN}{CORE}{ALL}", "x").allow) == 2
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ([["**"], ["x"]], [unreached(1, 0)]),
+        ([["?*"], ["rack-*"]], [unreached(1, 0)]),
+        ([["?*"], ["*"]], [unreached(1, 0)]),
+        ([["rack-*"], ["rack-7"]], [unreached(1, 0)]),
+        ([["rack-[5-9]"], ["rack-7"]], [unreached(1, 0)]),
+        ([["rack-?"], ["rack-[5-9]"]], [unreached(1, 0)]),
+        ([["rack-[5-9]"], ["rack-[5-9]"]], [unreached(1, 0)]),
+        ([["a", "rack-*"], ["core-*"], ["core-1", "rack-7"]], [unreached(2, 0, 1)]),
+        ([["*"], ["x"], ["y"]], [unreached(1, 0), unreached(2, 0)]),
+        ([["c*"], ["rack-*"], ["rack-7"], ["core-1"]], [unreached(2, 1), unreached(3, 0)]),
+    ],
+)
+def test_a_section_whose_members_are_all_named_before_is_told(
+    members: list[list[str]], expected: list[tuple[str, str, str]]
+) -> None:
+    assert problems(allowing(*members)) == expected
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [["rack-7"], ["rack-*"]],
+        [["rack-*"], ["rack-7", "core-1"]],
+        [["rack-?"], ["rack-10"]],
+        [["rack-?"], ["rack-*"]],
+        [["rack-?*"], ["rack-*"]],
+        [["[ab]*"], ["c"]],
+        [["*ab*"], ["[ab]"]],
+        [["*]"], ["[ab]"]],
+        [["*!*"], ["[!a]"]],
+        [["?"], ["*"]],
+        [["Rack-*"], ["rack-7"]],
+    ],
+)
+def test_a_section_that_somebody_can_reach_is_right(members: list[list[str]]) -> None:
+    assert len(parse(allowing(*members), "x").allow) == len(members)
+
+
+@given(*[st.text("ab*?[]!-", min_size=1, max_size=6)] * 2, st.text("ab-]!", min_size=1, max_size=4))
+def test_a_pattern_is_called_covered_only_if_it_is(pattern: str, by: str, name: str) -> None:
+    if covered(pattern, by) and fnmatchcase(name, pattern):
+        assert fnmatchcase(name, by)
+
+
+def test_rules_without_a_domain_are_no_error_and_are_told_of() -> None:
+    (told,) = notices("plain", parse(f"{DELEGATOR}{PLAIN}{CORE}", "x").allow)
+    assert "[[allow]] has no effect" in told
+    assert notices("domain", parse(f"{DELEGATOR}{DOMAIN}{CORE}", "x").allow) == []
+    assert notices("plain", parse(f"{DELEGATOR}{PLAIN}", "x").allow) == []
 
 
 def test_a_section_that_is_wrong_hides_nothing_and_is_told_once() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from asa import lending, transfer
 from asa.ledger import MARGIN_S, Ledger
-from asa.records import Held, Lent, Record, Seed
+from asa.records import Held, Lent, Promise, Record, Seed, made
 from asa.transfer import Declined
 from objectives import Block, NodeId, Window
 from objectives.fields import MAX_RATE
@@ -120,6 +120,70 @@ def test_surplus_that_is_handed_over_and_not_taken_pays_nothing_back() -> None:
     it.apply(give.changes)
     it.apply(transfer.take_back(it, NOW, give.result.txn).changes)
     assert out(it) == 30
+
+
+def kept(it: Ledger, number: int, rate: int, **other: object) -> Ask:
+    """A dry run whose promise is on the ledger."""
+    ask = replace(ASK, txn=number.to_bytes(16, "big"), rate=rate, least=rate, **other)  # type: ignore[arg-type]
+    it.apply(transfer.hold(it, NOW, PARAMS, ask, most=LIMIT).changes)
+    return ask
+
+
+def test_what_dry_runs_keep_is_out_and_counts_for_the_next_dry_run_too() -> None:
+    it = ledger()
+    kept(it, 1, 12)
+    asked(it, 2, 5)
+    kept(it, 3, 8)
+    with pytest.raises(Declined, match=r"^at most 5 bit/s"):
+        asked(it, 4, 6)
+    with pytest.raises(Declined, match=r"^at most 5 bit/s"):
+        kept(it, 5, 6)
+    asked(it, 6, 5)
+
+
+def test_the_dry_run_that_is_redeemed_is_not_counted_beside_its_live_run() -> None:
+    it = ledger()
+    dry = kept(it, 1, LIMIT)
+    with pytest.raises(Declined, match=r"^at most 0 bit/s"):
+        asked(it, 2, 1)
+    asked(it, 3, LIMIT, held=dry.txn)
+    assert (it.promises, out(it)) == ({}, LIMIT)
+
+
+def test_anothers_dry_run_is_no_way_round_the_limit() -> None:
+    it = ledger()
+    kept(it, 1, LIMIT)
+    other = kept(it, 2, 20, node=THIRD)
+    with pytest.raises(Declined, match=r"^at most 0 bit/s"):
+        asked(it, 3, 1, held=other.txn)
+
+
+def test_dry_runs_of_others_of_other_pools_of_other_times_and_that_are_over_do_not_count() -> None:
+    it = ledger(Held("lan", Block(0, 100, NOW, None)))
+    kept(it, 1, LIMIT, node=THIRD)
+    kept(it, 2, LIMIT, pool="lan")
+    kept(it, 3, LIMIT, start=NOW + 100, end=NOW + 200)
+    it.apply(made(Promise(b"o" * 16, "wan", PEER, LIMIT, Window(NOW, NOW + 100), NOW)))
+    asked(it, 4, LIMIT)
+
+
+def test_dry_runs_that_do_not_meet_count_by_their_peak() -> None:
+    it = ledger()
+    kept(it, 1, 20, end=NOW + 50)
+    kept(it, 2, 20, start=NOW + 50)
+    asked(it, 3, 10)
+
+
+def test_so_many_dry_runs_of_one_member_are_kept_and_no_more() -> None:
+    it = ledger()
+    for number in range(lending.MOST_KEPT):
+        kept(it, number, 1, start=NOW + 10 * number, end=NOW + 10 * number + 10)
+    with pytest.raises(Declined) as declined:
+        kept(it, 100, 1, start=NOW + 5_000, end=NOW + 5_010, node=NodeId("peer", "f" * 16))
+    assert declined.value.code == "busy"
+    kept(it, 101, 1, node=THIRD)
+    plan = transfer.hold(it, NOW, PARAMS, replace(ASK, txn=b"p" * 16, rate=1, least=1))
+    assert plan.changes, "where nobody is known nobody has a bound"
 
 
 def test_without_members_nothing_is_counted() -> None:

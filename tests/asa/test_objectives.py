@@ -32,7 +32,7 @@ from objectives.holdings import (
     page_from_value,
     pages_of,
 )
-from objectives.params import PARAMETERS, Params, params_from_value
+from objectives.params import PARAMETERS, Params, highest_serial, params_from_value
 from objectives.reach import MAX_PARTS as MAX_REACH_PARTS
 from objectives.reach import MAX_PREFIXES, Reach, reach_from_value
 from objectives.resource import (
@@ -482,6 +482,7 @@ def test_policies_are_ordered_alike_at_every_agent():
     assert not low.newer_than(low)
     assert low.newer_than(Params())
     assert low.changed("x", {"hold": 7}).newer_than(tie)
+    assert not Params(0, "z").newer_than(Params())
 
 
 @pytest.mark.parametrize(
@@ -490,6 +491,21 @@ def test_policies_are_ordered_alike_at_every_agent():
 def test_a_bad_policy_is_refused_as_a_whole(bad):
     with pytest.raises(InvalidValue):
         params_from_value({"serial": 4, "issuer": "b", "values": {}, **bad}, Params())
+
+
+def test_serial_0_is_the_defaults_of_nobody_or_refused():
+    defaults = Params().to_value()
+    assert params_from_value(defaults, Params(3, "a")) == (Params(), [])
+    assert params_from_value(defaults | {"values": {"unheard-of": 1}}, Params()) == (Params(), [])
+    for bad in {"issuer": "zzz"}, {"values": {"hold": 7}}, {"values": {"hold": None}}, {"values": {"permanent": False}}:
+        with pytest.raises(InvalidValue):
+            params_from_value(defaults | bad, Params())
+
+
+def test_the_highest_serial_grows_faster_than_policies_are_set_whatever_the_clock_says():
+    assert highest_serial(2_000.5) == 2_060_500
+    assert highest_serial(2_001.0) > highest_serial(2_000.999)
+    assert highest_serial(0) == highest_serial(-5.0) == 60_000
 
 
 def test_a_change_of_policy_with_anything_wrong_in_it_is_none():

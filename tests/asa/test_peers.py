@@ -219,3 +219,13 @@ def test_parts_of_one_announcement_add_up_and_a_newer_one_replaces_them(peers):
     assert peers.everyone()[0].spare == {"wan": 5, "lan": 7}
     peers.heard(NOW, says(node("a"), 6, pool="wan", sequence=5), "[fd00::a]:1")
     assert peers.everyone()[0].spare == {"wan": 6}
+
+
+def test_who_may_not_give_is_not_asked_and_has_nothing_to_spare():
+    peers = Peers(ME, random.Random(7), gives=lambda name: name != "a")
+    known(peers, a=1_000)
+    assert peers.choose(NOW, "wan", 1, (), urgent=True) is None
+    known(peers, b=10)
+    peers.granted(NOW, node("a"), "wan", 1)
+    assert chosen(peers, 500, 100) == {"b": 100}
+    assert peers.spare("wan") == 10

@@ -40,6 +40,7 @@ class World:
 
     def __init__(self):
         self.disk = Disk()
+        self.now = time.time()
         self.begin()
 
     def begin(self):
@@ -47,7 +48,7 @@ class World:
         self.changes = 0
         self.complaints = []
         self.books = Books(Ledger(ME, 1_000, list(self.disk.records.values())), self.disk)
-        self.policy = Policy(self.books, self.events, self.changed, self.complaints.append)
+        self.policy = Policy(self.books, self.events, self.changed, self.complaints.append, clock=lambda: self.now)
         return self.policy
 
     def changed(self):
@@ -158,6 +159,75 @@ def test_a_remembered_value_that_is_out_of_bounds_now_is_the_default_again(world
     assert len(world.told("params-refused")) == 1
 
 
+def policy_of(serial, issuer="z", **values):
+    return {"serial": serial, "issuer": issuer, "values": values}
+
+
+FORGED = [
+    policy_of(0, "zzz", hold=7, permanent=False),
+    policy_of(0, "zzz"),
+    policy_of(0, "", hold=7),
+    policy_of(0, "zzz", **Params().values),
+]
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_serial_0_changes_nothing_whatever_it_says(world, forged):
+    assert not world.policy.received(forged)
+    assert world.policy.params == Params()
+    assert (world.changes, len(world.complaints), world.disk.records) == (0, 1, {})
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_a_remembered_policy_of_serial_0_is_not_obeyed(world, forged):
+    world.disk.records[FACT,] = Fact(FACT, json.dumps(forged))
+    assert world.begin().params == Params()
+    assert len(world.told("params-refused")) == 1
+    assert world.policy.set("me", {"guard": 3}).serial == 1
+
+
+def test_the_highest_serial_that_is_taken_is_not_the_last(world):
+    other, top = World(), int(world.now * 1000) + 60_000
+    other.now = world.now
+    for serial in 2**53, 2**53 - 1, top + 1:
+        assert not world.policy.received(policy_of(serial))
+    assert len(world.complaints) == 3
+    assert world.policy.received(policy_of(top))
+    assert other.policy.received(policy_of(top))
+    for hold in 7, 8, 9:
+        said = world.policy.set("me", {"hold": hold})
+        other.now = world.now = world.now + 0.001
+        assert other.policy.received(said.to_value()), other.complaints
+        assert other.policy.params == world.policy.params
+
+
+def test_who_was_away_while_serials_rose_takes_the_newest_as_others_do(world):
+    high = int(world.now * 1000)
+    assert world.policy.received(policy_of(high, hold=7))
+    newcomer = World()
+    assert newcomer.policy.received(world.policy.to_value())
+    assert newcomer.policy.params == world.policy.params
+
+
+def test_a_policy_in_force_whose_serial_cannot_be_gives_way_to_one_whose_serial_can(world):
+    """The clock was far ahead when it was taken."""
+    for each in world, World():
+        each.now = world.now
+        each.disk.records[FACT,] = Fact(FACT, json.dumps(policy_of(2**53, hold=7)))
+        each.begin()
+        assert each.policy.params["hold"] == 7
+        each.now += 1
+        assert each.policy.received(policy_of(3, "a", guard=9))
+        # What it lacks is not filled in with values of the one it supersedes.
+        assert each.policy.params == Params(3, "a", {**Params().values, "guard": 9})
+    # Who is the first to set one finds a serial that others take.
+    world.disk.records[FACT,] = Fact(FACT, json.dumps(policy_of(2**53, hold=7)))
+    said = world.begin().set("me", {"hold": 8})
+    other = World()
+    other.now = world.now + 0.001
+    assert other.policy.received(said.to_value())
+
+
 # In a domain.
 
 NAME = "EX1.Params"
@@ -170,14 +240,16 @@ class Member(World):
     def __init__(self, ca, name):
         self.name = name
         self.identity = ca.identity(name)
-        self.seals = Seals(self.identity, Revocations, time.time, time.monotonic)
+        self.revocations = Revocations()
+        self.setters = set(SETTERS)
+        self.seals = Seals(self.identity, lambda: self.revocations, time.time, time.monotonic)
         super().__init__()
 
     def begin(self):
         super().begin()
         self.policy = Policy(
             self.books, self.events, self.changed, self.complaints.append, me=self.name, objective=NAME,
-            seals=self.seals, may_set=SETTERS.__contains__,
+            seals=self.seals, may_set=lambda name: name in self.setters, clock=lambda: self.now,
         )  # fmt: skip
         return self.policy
 
@@ -269,6 +341,72 @@ def test_the_defaults_need_no_seal_and_are_no_complaint(domain):
     assert not rack.policy.known
     assert not far.policy.received(rack.told_others())
     assert far.complaints == []
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_in_a_domain_serial_0_needs_no_seal_because_it_changes_nothing(domain, forged):
+    rack, origin = domain["rack"], domain["origin"]
+    for value in forged, rack.sealed(**forged), rack.sealed(**forged | {"issuer": "rack"}), origin.sealed(**forged):
+        rack.policy.received(value)
+        origin.policy.received(value)
+    for member in rack, origin:
+        assert member.policy.params == Params()
+        assert (member.changes, len(member.complaints), member.disk.records) == (0, 4, {})
+    origin.policy.set("origin", {"hold": 9})
+    assert rack.policy.received(origin.told_others())
+    assert not rack.policy.received(forged)
+    assert rack.policy.params == origin.policy.params
+
+
+def revoke(domain, name, *members):
+    domain["ca"].revoke(domain[name].identity.certificate)
+    for member in members:
+        member.revocations.add(domain["ca"].crl(), [domain["ca"].certificate], time.time())
+
+
+def expel(domain, name, *members):
+    for member in members:
+        member.setters.discard(name)
+
+
+@pytest.mark.parametrize("end", [revoke, expel])
+def test_the_policy_of_a_setter_that_is_one_no_more_gives_way_to_any_that_counts(domain, end):
+    """The origin was away and knows nothing of it; its next policy is older by number."""
+    origin, rack, far = domain["origin"], domain["rack"], domain["far"]
+    bad = domain["second"].sealed(serial=int(rack.now * 1000), values={"hold": 7, "guard": 9})
+    for member in rack, far:
+        assert member.policy.received(bad)
+    origin.policy.set("origin", {"lease": 5})
+    assert not rack.policy.received(origin.told_others())
+    end(domain, "second", rack, far)
+    rack.begin()
+    assert rack.policy.params["hold"] == 7
+    for member in rack, far:
+        assert member.policy.received(origin.told_others())
+        assert member.policy.params == origin.policy.params
+        assert not member.policy.received(bad)
+    # From here on by number again.
+    kept = origin.told_others()
+    origin.policy.set("origin", {"lease": 6})
+    assert rack.policy.received(origin.told_others())
+    assert not rack.policy.received(kept)
+    assert rack.policy.params["lease"] == 6
+
+
+def test_an_issuers_own_policy_outlives_its_old_certificate(domain):
+    origin, rack = domain["origin"], domain["rack"]
+    older = domain["second"].sealed(serial=1)
+    for lease in 5, 6:
+        origin.policy.set("origin", {"lease": lease})
+    assert rack.policy.received(origin.told_others())
+    revoke(domain, "origin", origin, rack)
+    origin.seals.renew(domain["ca"].identity("origin"))
+    assert not origin.policy.received(older)
+    # Nothing else is in force there meanwhile, and what is gets the new seal.
+    assert not rack.policy.received(origin.told_others())
+    assert rack.told_others() == origin.told_others()
+    assert not rack.policy.received(older)
+    assert rack.policy.params["lease"] == 6
 
 
 def test_a_policy_from_before_the_domain_is_obeyed_but_only_its_issuer_can_pass_it_on(domain):

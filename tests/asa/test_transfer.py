@@ -24,7 +24,8 @@ from asa.records import (
     Taken,
     TakenState,
 )
-from asa.transfer import MOST_REFUSED, SKEW_S, TOMBSTONE_S, BadOffer, Declined
+from asa.refusals import MOST
+from asa.transfer import SKEW_S, TOMBSTONE_S, BadOffer, Declined
 from objectives import Block, NodeId, Window
 from objectives.params import Params
 from objectives.resource import ACCEPTED, NEVER, Ask, Confirm, Give, Offer, Settle
@@ -74,6 +75,16 @@ def receive(give: Give, *records: Record) -> Callable[[], tuple[Ledger, Callable
     return lambda: (ledger(*records), lambda it: transfer.receive(it, NOW, give, SEEDS))
 
 
+def receive_of_member(*records: Record) -> Callable[[], tuple[Ledger, Callable[[Ledger], Plan[Any]]]]:
+    return lambda: (ledger(*records), lambda it: transfer.receive(it, NOW, GIVE, SEEDS, members=True))
+
+
+def went(to: NodeId, at: int, state: GivenState = GivenState.CLOSED, low: int = 45) -> Given:
+    """What overlaps GIVE in a corner, if ``low`` is right, and left here."""
+    corner = Block(low, low + 10, END - 1, None)
+    return Given(f"{to.name}{at}".encode().rjust(16), "wan", to, (corner,), state, at)
+
+
 def settle(question: Settle, *records: Record) -> Callable[[], tuple[Ledger, Callable[[Ledger], Plan[Any]]]]:
     return lambda: (ledger(*records), lambda it: transfer.answer(it, NOW, question))
 
@@ -82,9 +93,7 @@ def blocks(*rows: tuple[int, int, int, int | None]) -> Offer:
     return replace(OFFER, blocks=tuple(Block(*row) for row in rows))
 
 
-FULL = tuple(
-    Taken(number.to_bytes(16, "big"), "wan", PEER, (), TakenState.REFUSED, NOW) for number in range(MOST_REFUSED)
-)
+FULL = tuple(Taken(number.to_bytes(16, "big"), "wan", PEER, (), TakenState.REFUSED, NOW) for number in range(MOST))
 
 DECLINES: dict[str, tuple[str, Callable[[], tuple[Ledger, Callable[[Ledger], Plan[Any]]]]]] = {
     "ask: too old": ("stale", escrow(replace(ASK, at=NOW - SKEW_S - 1))),
@@ -143,6 +152,19 @@ DECLINES: dict[str, tuple[str, Callable[[], tuple[Ledger, Callable[[Ledger], Pla
     "give: overlaps what is in escrow": ("overlap", receive(GIVE, replace(ESCROW_T, txn=OTHER))),
     "give: foreign": ("foreign", receive(replace(GIVE, blocks=(Block(90, 101, START, END),)))),
     "give: passed": ("past", receive(replace(GIVE, blocks=(Block(40, 50, NOW - 200, NOW - MARGIN_S),)))),
+    "offer: of one that may not give": (
+        "not-allowed",
+        lambda: (ledger(asking=MINE), lambda it: transfer.accept(it, NOW, MINE, OFFER, SEEDS, gives=False)),
+    ),
+    "give: of one that may not give": (
+        "not-allowed",
+        lambda: (ledger(), lambda it: transfer.receive(it, NOW, GIVE, SEEDS, gives=False)),
+    ),
+    "give: what went to another": ("given", receive_of_member(went(THIRD, NOW - 5))),
+    "give: what went to another after it was its own": (
+        "given",
+        receive_of_member(went(PEER, NOW - 9), went(THIRD, NOW - 5)),
+    ),
     "settle: of another instance": ("not-me", settle(replace(SETTLE, of=NodeId("me", "f" * 16)), ACCEPTED_T)),
     "settle: other blocks": ("bad-value", settle(replace(SETTLE, blocks=(Block(40, 49, START, END),)), ACCEPTED_T)),
     "settle: another pool": ("bad-value", settle(replace(SETTLE, pool="lan"), ACCEPTED_T)),
@@ -277,6 +299,35 @@ def test_an_answer_is_what_is_on_disk(record: Taken, outcome: str) -> None:
 def test_a_gift_that_was_taken_stays_taken_when_it_comes_again(state: TakenState, at: int) -> None:
     it = ledger(replace(ACCEPTED_T, state=state))
     assert transfer.receive(it, NOW, replace(GIVE, at=at), SEEDS) == Plan((), None)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [went(PEER, NOW - 5)],
+        [went(NodeId("peer", "f" * 16), NOW - 5)],
+        [went(THIRD, NOW - 9), went(PEER, NOW - 5)],
+        [went(THIRD, NOW - 5, low=50)],
+        [went(THIRD, NOW - 5, GivenState.RETURNED)],
+        [replace(went(THIRD, NOW - 5), pool="lan")],
+    ],
+    ids=["its own", "its own, by another instance", "its own last", "beside it", "came back", "another pool"],
+)
+def test_who_had_a_block_from_here_last_gives_it_back(records: list[Given]) -> None:
+    it, rule = receive_of_member(*records)()
+    it.apply(rule(it).changes)
+    assert it.taken[T].blocks == GIVE.blocks
+
+
+def test_where_nobody_knows_whose_name_it_is_a_block_comes_back_by_whom_it_may() -> None:
+    it, rule = receive(GIVE, went(THIRD, NOW - 5))()
+    assert rule(it).changes
+
+
+@pytest.mark.parametrize("record", [ACCEPTED_T, replace(ACCEPTED_T, state=TakenState.CONFIRMED)])
+def test_a_gift_that_was_taken_stays_taken_when_its_giver_may_give_no_more(record: Taken) -> None:
+    it = ledger(record, went(THIRD, NOW - 5))
+    assert transfer.receive(it, NOW, GIVE, SEEDS, gives=False, members=True) == Plan((), None)
 
 
 def test_a_giver_confirms_only_what_is_no_longer_open() -> None:

@@ -18,6 +18,7 @@ from asa.lists import FILE
 from asa.peers import Peers
 from asa.problems import Problems
 from asa.seals import Seals
+from asa.threads import warden
 from asa.threads.warden import Warden
 from grasp import GraspError
 from grasp.errors import ErrorCode, PeerError
@@ -279,6 +280,34 @@ def test_who_speaks_plain_grasp_on_a_link_is_told_and_members_are_not(world):
     assert "fe80::2 on eth0" in world.turn()["plain-neighbour"]
     world.agent.node.neighbours = ()
     assert world.turn() == {}
+
+
+def test_an_agent_that_no_neighbour_believes_says_what_to_look_at(world, monkeypatch):
+    now = [5_000.0]
+    monkeypatch.setattr(warden.time, "monotonic", lambda: now[0])
+    failing = Neighbour(3, IPv6Address("fe80::1"), None, world.now, "failing", "tlsv1 alert unknown ca")
+    member = Neighbour(3, IPv6Address("fe80::2"), world.agent.identity.member, world.now, "up")
+
+    def later(seconds, *neighbours):
+        now[0] += seconds
+        world.agent.node.neighbours = neighbours
+        return world.turn()
+
+    assert later(0, failing) == {}
+    # It is tried again at this moment.
+    assert later(10) == {}
+    assert later(19, failing) == {}
+    told = later(2, failing)["no-neighbour"]
+    assert "fe80::1 on eth0: tlsv1 alert unknown ca" in told
+    assert f"asa domain check {world.directory}" in told
+    assert "clock" in told
+    assert later(10)["no-neighbour"] == told
+    assert later(0, failing, member) == {}
+    # Who is gone leaves no problem behind, and nobody at all is none.
+    later(0, failing)
+    assert "no-neighbour" in later(31, failing)
+    assert later(16) == {}
+    assert later(1_000) == {}
 
 
 def test_others_are_asked_for_what_was_flooded_before_this_agent_was_there(world, ca):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -550,6 +551,24 @@ def test_health_that_is_not_ready_is_an_answer_and_a_failure(asa: Run, fake: Fak
     done = asa("health")
     assert done.status == 1
     assert "no: reservations are not accepted" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["status", "health"])
+def test_an_agent_over_plain_links_says_so(asa: Run, fake: Fake, command: str) -> None:
+    fake.answers["GET", "/v1/status"], fake.answers["GET", "/v1/health"] = views.PLAIN, views.PLAIN.health
+    shown = asa(command).stdout
+    assert "plain: nothing is encrypted" in shown
+    assert ("plain: relies on links that are secured below IP" in shown) == (command == "status")
+    fake.answers["GET", "/v1/status"], fake.answers["GET", "/v1/health"] = views.MEMBER, views.MEMBER.health
+    assert "plain: " not in asa(command).stdout
+
+
+def test_a_neighbour_without_a_link_is_shown_with_the_reason(asa: Run, fake: Fake) -> None:
+    why = "tlsv1 alert unknown ca"
+    failing = views.NeighbourView("eth0", "fe80::7", "", "failing", views.NOON, why)
+    fake.answers["GET", "/v1/status"] = replace(views.MEMBER, neighbours=[failing])
+    (line,) = (each for each in asa("status").stdout.splitlines() if "fe80::7" in each)
+    assert f"failing: {why}" in line
 
 
 def test_a_status_says_who_is_served_and_that_enforcement_is_paused(asa: Run, fake: Fake) -> None:

@@ -35,6 +35,12 @@ def test_a_good_configuration(asa: Run, file: Path) -> None:
     assert found["config"]["api"]["socket"] == "/run/asa/asa.sock"
 
 
+def test_rules_for_members_that_nobody_knows_are_told(asa: Run, file: Path) -> None:
+    for substrate, told in (("plain", True), ("domain", False)):
+        file.write_text(f'{GOOD}[grasp]\nsubstrate = "{substrate}"\n[[allow]]\nmembers = ["rack-*"]\nask = "1Gbit"\n')
+        assert ("[[allow]] has no effect" in asa("config", "check", str(file)).stdout) == told
+
+
 def test_every_problem_of_a_bad_one_is_on_a_line_of_its_own(asa: Run, file: Path) -> None:
     file.write_text('[agent]\nname = "\\u001b"\nmode = "orgin"\n[grasp]\nportt = 1\n')
     done = asa("config", "check", str(file))

@@ -264,6 +264,36 @@ def test_one_certificate_of_several_is_revoked_by_its_serial(ca: Authority) -> N
         ca.revoke("rack-8")
 
 
+@pytest.mark.parametrize("by", ["serial", "name"])
+def test_a_key_is_revoked_with_all_that_it_could_show(home: Path, ca: Authority, by: str) -> None:
+    stolen = key()
+    first = ca.issue("rack-7", stolen)
+    others = [ca.renew("rack-7", stolen), ca.issue("rack-8", stolen)]
+    good = [ca.issue("rack-9", key()), ca.renew("rack-8", key())]
+    found = ca.revoke(f"{first.serial:x}" if by == "serial" else "rack-7")
+    assert [each.serial for each in found] == [each.serial for each in (first, *others)]
+    verify = ("verify", "-CAfile", home / "ca" / "ca.pem", "-crl_check", "-CRLfile", home / "ca" / "crl.pem")
+    for each in (first, *others):
+        assert "certificate revoked" in openssl(*verify, write(home, each), status=1)
+    for each in good:
+        openssl(*verify, write(home, each))
+    assert [each.serial for each in ca.certificates() if each.revoked is None] == [each.serial for each in good]
+
+
+def test_a_revoked_key_gets_no_certificate_under_any_name(ca: Authority) -> None:
+    stolen = key()
+    ca.issue("rack-7", stolen)
+    ca.issue("rack-8", key())
+    ca.revoke("rack-7")
+    before = ca.certificates()
+    for name in ("rack-7", "rack-9"):
+        with pytest.raises(Revoked, match="this key"):
+            ca.issue(name, stolen)
+    with pytest.raises(Revoked, match="this key"):
+        ca.renew("rack-8", stolen)
+    assert ca.certificates() == before
+
+
 def test_numbers_of_lists_grow_and_a_list_is_good_for_a_week(home: Path, ca: Authority) -> None:
     numbers = [number(home)]
     for _ in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import pty
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from asa.cli import _FUNCTIONS
 from asa.cli.domain_commands import DOMAIN as COMMANDS
+from asa.domain import keys, requests
 from grasp.security import Identity
 from tests.asa_cli.conftest import PATIENCE, command, environment
 from tests.asa_domain.conftest import DOMAIN, PASSPHRASE, Run, openssl
-from tests.pki import Authority, pem
+from tests.pki import Authority, key_pem, pem
 
 ROOT = Path(__file__).parents[2]
 
@@ -218,6 +222,63 @@ def test_what_is_in_files_is_shown_and_keys_are_not(asa: Run, home: Path) -> Non
     assert (key.status, key.stdout) == (1, "")
     printed = openssl("x509", "-in", home / "rack-7" / "certificate.pem", "-noout", "-fingerprint", "-sha256")
     assert printed.strip().split("=")[1].replace(":", "").lower() == shown[0]["fingerprint"]
+
+
+def altered(certificate: x509.Certificate, there: bytes, instead: bytes) -> bytes:
+    der = certificate.public_bytes(Encoding.DER)
+    assert der.count(there) == 1
+    return der.replace(there, instead)
+
+
+# Of the curve P-256 and of X.509 v3: object identifier (RFC 5480 §2.1.1.1), version (RFC 5280 §4.1.2.1).
+P256 = bytes.fromhex("2a8648ce3d030107")
+V3 = bytes.fromhex("a003020102")
+
+
+def test_a_certificate_of_an_unknown_curve_is_shown_and_not_installed(asa: Run, home: Path) -> None:
+    ca = Authority(DOMAIN)
+    issued = ca.issue("rack-7")
+    (home / "odd.der").write_bytes(altered(issued.certificate, P256, P256[:3] + b"\x3e" + P256[4:]))
+    done = asa("show", home / "odd.der", "--json")
+    assert (done.status, done.json[0]["key"]) == (0, "of a kind that members refuse")
+    (home / "key.pem").write_bytes(key_pem(issued.key))
+    (home / "key.pem").chmod(0o600)
+    (home / "trust.pem").write_bytes(pem(ca.anchor))
+    done = asa("install", home / "odd.der", "--trust", home / "trust.pem", "--identity", home / "id", "--json")
+    assert (done.status, done.json["error"]["code"]) == (1, "bad-identity")
+    assert not (home / "id").exists()
+
+
+@pytest.mark.parametrize("what", ["certificate", "list", "request", "bundle"])
+def test_what_cannot_be_read_is_no_defect(asa: Run, home: Path, what: str) -> None:
+    ca, path = Authority(DOMAIN), home / "odd"
+    if what == "certificate":
+        path.write_bytes(altered(ca.issue("rack-7").certificate, V3, V3[:-1] + b"\x0c"))
+    elif what == "list":
+        der = x509.load_pem_x509_crl(ca.crl()).public_bytes(Encoding.DER)
+        # The version is the first INTEGER in it.
+        at = der.index(b"\x02\x01\x01")
+        lines = base64.encodebytes(der[: at + 2] + b"\x0c" + der[at + 3 :])
+        path.write_bytes(b"-----BEGIN X509 CRL-----\n" + lines + b"-----END X509 CRL-----\n")
+    elif what == "request":
+        der = x509.load_pem_x509_csr(requests.request(keys.generate(), "x")).public_bytes(Encoding.DER)
+        lines = base64.encodebytes(der.replace(b"\x02\x01\x00", b"\x02\x01\x0c", 1))
+        path.write_bytes(b"-----BEGIN CERTIFICATE REQUEST-----\n" + lines + b"-----END CERTIFICATE REQUEST-----\n")
+    else:
+        # PKCS #7 of the kind data, not signedData (RFC 5652 §4).
+        path.write_bytes(bytes.fromhex("300f06092a864886f70d010701a0020400"))
+    done = asa("show", path, "--json")
+    assert (done.status, done.json["error"]["code"]) == (1, "bad-file")
+
+
+def test_revoking_one_certificate_tells_of_those_with_the_same_key(asa: Run, home: Path) -> None:
+    first = asa("issue", "rack-7", "--out", home / "rack-7", "--json", signing=True).json["certificate"]["serial"]
+    second = asa("renew", "rack-7", "--out", home / "sent", "--json", signing=True).json["certificate"]["serial"]
+    done = asa("revoke", first, signing=True)
+    assert done.status == 0
+    assert done.stdout.splitlines()[:2] == [
+        f"revoked: rack-7 {first}", f"revoked: rack-7 {second}, which is of the same key",
+    ]  # fmt: skip
 
 
 def test_what_strangers_write_into_certificates_reaches_no_terminal(asa: Run, home: Path) -> None:

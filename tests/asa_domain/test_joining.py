@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
 
 from asa.domain import conversation, installing, joining, keys, requests
 from asa.domain.authority import Authority
@@ -23,8 +29,9 @@ from asa.domain.conversation import Asking, Given, Kept, Message, Refused
 from asa.domain.errors import JoinRefused, NameTaken
 from asa.domain.installing import Sent
 from asa.domain.invitation import Invitation
+from asa.domain.issuing import instant
 from asa.domain.keys import PrivateKey
-from asa.domain.reception import MOST_GUESTS, MOST_WRONG, Outcome, Reception, listen
+from asa.domain.reception import MOST_GUESTS, MOST_TOLD, Outcome, Reception, listen
 from asa.errors import BadRequest, Conflict, StoreFailed
 from grasp.security import Identity, problems
 from tests.asa_domain.conftest import openssl
@@ -32,6 +39,8 @@ from tests.asa_domain.test_installing import csr
 
 PATIENCE = 60.0
 HOST = "127.0.0.1"
+P256 = bytes.fromhex("2a8648ce3d030107")
+"""Its object identifier (RFC 5480 §2.1.1.1)."""
 
 
 class Serving:
@@ -174,25 +183,113 @@ def test_what_was_said_on_another_connection_is_no_proof(serving: Callable[..., 
     assert isinstance(first.say(first.ask()), Given)
 
 
-def test_guessing_ends_the_invitation(serving: Callable[..., Serving], ca: Authority) -> None:
+def guess(server: Serving) -> Message | None:
+    node = Node(server)
+    with node.socket:
+        return node.say(node.ask(invitation=replace(server.invitation, secret=os.urandom(16))))
+
+
+def test_wrong_proofs_are_counted_and_told_seldom_and_keep_nobody_out(
+    serving: Callable[..., Serving], ca: Authority, tmp_path: Path
+) -> None:
     server = serving()
-    for _ in range(MOST_WRONG):
-        node = Node(server)
-        guess = replace(server.invitation, secret=os.urandom(16))
-        assert node.say(node.ask(invitation=guess)) == Refused("wrong-proof")
-    outcome = server.outcome()
-    assert (outcome.end, outcome.wrong, outcome.issued) == ("wrong-proofs", MOST_WRONG, None)
-    assert len(server.told) == MOST_WRONG
+    tries = 4 * MOST_TOLD + 1
+    for _ in range(tries):
+        assert guess(server) == Refused("wrong-proof")
     assert ca.certificates() == []
+    # Each of the first, then at 16 and at 32.
+    assert server.told == [f"{HOST}: a wrong proof"] * MOST_TOLD + [
+        f"{HOST}: a wrong proof; {count} of such by now" for count in (2 * MOST_TOLD, 4 * MOST_TOLD)
+    ]
+    joining.join(server.invitation, put_in(tmp_path / "identity"))
+    outcome = server.outcome()
+    assert (outcome.end, outcome.wrong, outcome.guests) == ("joined", tries, tries + 1)
 
 
-def test_fewer_wrong_guesses_keep_nobody_out(serving: Callable[..., Serving], tmp_path: Path) -> None:
+def test_who_has_an_answer_is_sent_away(serving: Callable[..., Serving]) -> None:
+    """One question each: it is the server that ends."""
     server = serving()
-    for _ in range(MOST_WRONG - 1):
-        node = Node(server)
-        node.say(node.ask(invitation=replace(server.invitation, secret=os.urandom(16))))
+    node = Node(server)
+    assert node.say(node.ask(invitation=replace(server.invitation, secret=os.urandom(16)))) == Refused("wrong-proof")
+    while content := node.socket.recv(65_536):
+        node.channel.receive(content)
+    # Before the next one is heard.
+    guess(server)
+    assert server.reception._seen == 2
+    assert node.socket not in [each.socket for each in server.reception._guests]
+
+
+def test_who_goes_on_guessing_keeps_nobody_out(serving: Callable[..., Serving], tmp_path: Path) -> None:
+    server = serving()
+    over = threading.Event()
+    heard: list[Message | None] = []
+
+    def go_on() -> None:
+        while not over.is_set():
+            try:
+                heard.append(guess(server))
+            except OSError:
+                # The invitation is over.
+                return
+
+    guessing = [threading.Thread(target=go_on) for _ in range(2)]
+    for each in guessing:
+        each.start()
+    try:
+        joining.join(server.invitation, put_in(tmp_path / "identity"), timeout=PATIENCE)
+        assert server.outcome().end == "joined"
+    finally:
+        over.set()
+        for each in guessing:
+            each.join(PATIENCE)
+    assert all(each in (Refused("wrong-proof"), None) for each in heard)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 30_000,
+        b'{"is":"asking","also":' + b"[" * 30_000,
+        b'{"is":' + b'{"is":' * 5_000,
+        b'{"is":"asking","request":"\xff","proof":"' + b"A" * 43 + b'="}',
+        b'{"is":"asking","request":"\\ud800","proof":"' + b"A" * 43 + b'="}',
+    ],
+    ids=["brackets", "brackets in it", "objects", "no UTF-8", "half a character"],
+)
+def test_no_message_of_a_stranger_ends_the_invitation(
+    serving: Callable[..., Serving], tmp_path: Path, body: bytes
+) -> None:
+    server = serving()
+    node = Node(server)
+    node.channel._tls.sendall(len(body).to_bytes(4) + body)
+    node.socket.sendall(node.channel.outgoing())
+    while content := node.socket.recv(65_536):
+        assert node.channel.receive(content) == []
     joining.join(server.invitation, put_in(tmp_path / "identity"))
     assert server.outcome().end == "joined"
+
+
+def test_two_who_join_at_once_with_one_token(serving: Callable[..., Serving], ca: Authority, tmp_path: Path) -> None:
+    server = serving()
+    places = [tmp_path / "one", tmp_path / "two"]
+    together = threading.Barrier(len(places), timeout=PATIENCE)
+
+    def join(place: Path) -> str:
+        together.wait()
+        try:
+            joining.join(server.invitation, put_in(place), timeout=PATIENCE)
+        except JoinRefused as error:
+            return error.code
+        return "joined"
+
+    with ThreadPoolExecutor(len(places)) as pool:
+        found = list(pool.map(join, places))
+    assert sorted(found) == ["join-refused", "joined"]
+    assert server.outcome().end == "joined"
+    winner, loser = sorted(places, key=lambda each: not each.exists())
+    assert not loser.exists()
+    (issued,) = ca.certificates()
+    assert Identity.load(winner).certificate.serial_number == issued.serial
 
 
 def test_a_token_with_another_secret(serving: Callable[..., Serving], tmp_path: Path) -> None:
@@ -213,8 +310,8 @@ def test_an_invitation_that_is_over(serving: Callable[..., Serving], ca: Authori
 class Impostor:
     """Answers like a CA, with a key of its own or one it has stolen, and without the secret."""
 
-    def __init__(self, key: ChannelKey, answer: Callable[[Asking], Message]) -> None:
-        self._context = key.context()
+    def __init__(self, context: SSL.Context, answer: Callable[[Asking], Message]) -> None:
+        self._context = context
         self._listener = listen(HOST, 0)
         self._listener.setblocking(True)
         self._answer = answer
@@ -244,12 +341,26 @@ def bogus(_: Asking) -> Given:
 
 def test_in_the_middle_with_another_certificate_nothing_is_heard(tmp_path: Path) -> None:
     expected, there = ChannelKey(time.time()), ChannelKey(time.time())
-    impostor = Impostor(there, bogus)
+    impostor = Impostor(there.context(), bogus)
     with pytest.raises(JoinRefused, match="not who made the token"):
         joining.join(Invitation(HOST, impostor.port, expected.pin, b"s" * 16), put_in(tmp_path / "identity"))
     impostor.join()
     assert impostor.heard == []
     assert not (tmp_path / "identity").exists()
+
+
+def test_in_the_middle_with_a_key_of_another_kind_nothing_is_heard(tmp_path: Path) -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "asa")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, instant(0), instant(2**32))
+    context = ChannelKey(time.time()).context()
+    context.use_certificate(builder.sign(key, None))
+    context.use_privatekey(key)
+    impostor = Impostor(context, bogus)
+    with pytest.raises(JoinRefused, match="not who made the token"):
+        joining.join(Invitation(HOST, impostor.port, b"p" * 32, b"s" * 16), put_in(tmp_path / "identity"))
+    impostor.join()
+    assert impostor.heard == []
 
 
 def reflected(said: Asking) -> Given:
@@ -259,7 +370,7 @@ def reflected(said: Asking) -> Given:
 @pytest.mark.parametrize("answer", [bogus, reflected, lambda _: Kept()])
 def test_a_ca_has_to_know_the_secret_too(tmp_path: Path, answer: Callable[[Asking], Message]) -> None:
     key = ChannelKey(time.time())
-    impostor = Impostor(key, answer)
+    impostor = Impostor(key.context(), answer)
     with pytest.raises(JoinRefused, match="does not know the secret"):
         joining.join(Invitation(HOST, impostor.port, key.pin, b"s" * 16), put_in(tmp_path / "identity"))
     impostor.join()
@@ -367,7 +478,25 @@ def weak() -> bytes:
     return csr(rsa.generate_private_key(65_537, 1024))
 
 
-@pytest.mark.parametrize("request_", [weak(), b"no request"], ids=["weak", "none"])
+def of_no_version() -> bytes:
+    """Its bytes are in order; version 12 of requests there is not (RFC 2986 §4)."""
+    der = x509.load_pem_x509_csr(csr(keys.generate())).public_bytes(Encoding.DER)
+    return pem_of(der.replace(b"\x02\x01\x00", b"\x02\x01\x0c", 1))
+
+
+def of_no_curve() -> bytes:
+    der = x509.load_pem_x509_csr(csr(keys.generate())).public_bytes(Encoding.DER)
+    return pem_of(der.replace(P256, P256[:3] + b"\x3e" + P256[4:], 1))
+
+
+def pem_of(der: bytes) -> bytes:
+    lines = base64.encodebytes(der)
+    return b"-----BEGIN CERTIFICATE REQUEST-----\n" + lines + b"-----END CERTIFICATE REQUEST-----\n"
+
+
+@pytest.mark.parametrize(
+    "request_", [weak(), b"no request", of_no_version(), of_no_curve()], ids=["weak", "none", "no version", "no curve"]
+)
 def test_a_bad_request_does_not_use_the_token_up(
     serving: Callable[..., Serving], ca: Authority, request_: bytes
 ) -> None:
@@ -375,6 +504,18 @@ def test_a_bad_request_does_not_use_the_token_up(
     node = Node(server)
     assert node.say(node.ask(request_)) == Refused("bad-request")
     assert ca.certificates() == []
+    node = Node(server)
+    assert isinstance(node.say(node.ask()), Given)
+
+
+def test_a_revoked_key_does_not_use_the_token_up(serving: Callable[..., Serving], ca: Authority) -> None:
+    key = keys.generate()
+    ca.issue("rack-7", key.public_key())
+    ca.revoke("rack-7")
+    server = serving()
+    node = Node(server)
+    assert node.say(node.ask(csr(key))) == Refused("bad-request")
+    assert "revoked" in server.told[0]
     node = Node(server)
     assert isinstance(node.say(node.ask()), Given)
 

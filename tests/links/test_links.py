@@ -7,15 +7,22 @@ import socket
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv6Address
+from itertools import pairwise
 from pathlib import Path
 
 import cbor2
 import pytest
 
-from grasp import Node, Objective
+from grasp import ErrorCode, GraspError, IPv6Locator, Locator, Node, Objective
+from grasp.calls import Peer
+from grasp.transport import Connection, Source
+from grasp.transport.domain import DomainSubstrate
+from grasp.wire import Discovery, Response, decode_message, encode_message
 from lab import Capture, Host, Lab
 from tests.network.raw import Raw
+from tests.network.topology import address, network
 from tests.pki import Authority
 
 from .conftest import Join, eventually, linked
@@ -105,6 +112,109 @@ def test_floods_and_discoveries_go_from_hop_to_hop(lab: Lab, join: Join) -> None
     # The caller's own thread connects.
     with hosts[0].entered():
         assert asking.synchronize(Objective.synchronization("EX2"), timeout=20_000).value == "published"
+
+
+class Deaf:
+    """A member's core that keeps its links, and neither answers nor passes on what comes by them."""
+
+    def __init__(self) -> None:
+        self.kept: list[bytes] = []
+
+    def multicast_received(self, data: bytes, source: Source) -> None:
+        self.kept.append(data)
+
+    def connected(self, connection: Connection) -> None:
+        connection.close()
+
+    def interfaces_changed(self, gone: frozenset[int]) -> None: ...
+
+    def neighbour_up(self, interface: int) -> None: ...
+
+    def upkeep(self, now: float) -> None: ...
+
+
+def test_where_a_member_relays_nothing_what_is_said_takes_another_way(lab: Lab, join: Join, ca: Authority) -> None:
+    """Two ways around a ring: one neighbour of ``a`` passes nothing on, the other does."""
+    ring = ["a", "silent", "b", "good"]
+    hosts = network(lab, [*pairwise(ring), ("good", "a")])
+    core = Deaf()
+    with hosts["silent"].entered():
+        dropping = DomainSubstrate(ca.identity("silent"), name="silent")
+        dropping.start(core)
+    try:
+        nodes = {name: join(hosts[name], address=IPv6Address(address(hosts, name))) for name in ("a", "b", "good")}
+        for name in "ab":
+            assert eventually(lambda name=name: linked(nodes[name]) == ["good", "silent"])
+        assert eventually(lambda: linked(nodes["good"]) == ["a", "b"])
+        flooded(nodes["a"], "around")
+        assert eventually(lambda: values(nodes["b"]) == ["around"])
+        assert eventually(lambda: any(b"around" in each for each in core.kept)), "it has heard it too"
+        serving = nodes["b"].register_asa("server")
+        serving.register(Objective.synchronization("EX2"))
+        serving.publish(Objective.synchronization("EX2", "published"))
+        asking = nodes["a"].register_asa("asker")
+        asking.register(Objective.synchronization("EX2"))
+        with hosts["a"].entered():
+            assert asking.synchronize(Objective.synchronization("EX2", loop_count=6), timeout=20_000).value
+    finally:
+        dropping.stop()
+
+
+class Liar(Deaf):
+    """Answers each discovery with a place where somebody else listens."""
+
+    def __init__(self, substrate: DomainSubstrate, place: Locator) -> None:
+        super().__init__()
+        self.substrate = substrate
+        self.place = place
+
+    def multicast_received(self, data: bytes, source: Source) -> None:
+        super().multicast_received(data, source)
+        message = decode_message(data)
+        if isinstance(message, Discovery):
+            answer = Response(message.session_id, message.initiator, 60_000, (self.place,))
+            self.substrate.reply(source, encode_message(answer, 2048))
+
+
+def test_a_discovery_that_is_answered_wrongly_leads_nowhere(pair: tuple[Host, Host], join: Join, ca: Authority) -> None:
+    """A member sends who asks to somebody who is none, and to another that was not meant and does not have it."""
+    a, b = pair
+    node = join(a)
+    with b.entered():
+        ear = socket.create_server(("::", 0), family=socket.AF_INET6)
+        lying = DomainSubstrate(ca.identity("liar"), name="liar")
+    there = IPv6Address(b.link_local("eth0"))
+    liar = Liar(lying, IPv6Locator(there, socket.IPPROTO_TCP, ear.getsockname()[1]))
+    with b.entered():
+        lying.start(liar)
+    asking = node.register_asa("asker")
+    asking.register(Objective.synchronization("EX2"))
+    try:
+        assert eventually(lambda: linked(node) == ["liar"])
+        with ThreadPoolExecutor(1) as hearing:
+
+            def first() -> bytes:
+                wire = ear.accept()[0]
+                with wire:
+                    return wire.recv(65_536)
+
+            ear.settimeout(30)
+            heard = hearing.submit(first)
+            with a.entered(), pytest.raises(GraspError):
+                asking.synchronize(Objective.synchronization("EX2"), timeout=5_000)
+            said = heard.result(30)
+        assert said[0] == 22, "a handshake, and no GRASP"
+        assert b"EX2" not in said
+        # A member answers there, and it is not the one that was meant.
+        other = join(b, "other")
+        liar.place = IPv6Locator(there, socket.IPPROTO_TCP, other.port)
+        meant = Peer(liar.place, node.interfaces[0].index, "server")
+        with a.entered(), pytest.raises(GraspError) as raised:
+            asking.synchronize("EX2", meant, timeout=5_000)
+        assert raised.value.code == ErrorCode.notMember
+    finally:
+        lying.stop()
+        ear.close()
 
 
 def test_a_link_heals_when_the_cable_does(pair: tuple[Host, Host], join: Join) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import grp
+import hashlib
+import hmac
 import os
 import pwd
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -24,15 +27,16 @@ from asa.northbound import access, connection, limits
 from asa.northbound.access import Clients, Local, Shown, TcpGate, Token, UnixGate, address_counted
 from asa.northbound.client import Client, Tls
 from asa.northbound.members import DomainMembers
-from asa.northbound.rates import Buckets, Doors, Turns
+from asa.northbound.rates import Buckets, Doors, Place, Places, Turns
 from asa.northbound.resources import ROUTES
 from asa.northbound.roles import CONSUMER, OPERATOR, READER, Principal, Role
 from asa.northbound.routes import Route
 from asa.northbound.server import Remote, Server
 from asa.northbound.tls import Files
 from asa.remote import remote_of
+from asa.views import Events
 from grasp.security import Revocations
-from tests.pki import DAY, Authority, pem
+from tests.pki import DAY, Authority, Issued, pem
 
 from .conftest import UNBOUND, Described
 from .double import Double
@@ -392,6 +396,63 @@ def test_a_session_that_is_resumed_is_no_way_past_a_revocation(
         assert resumed.recv(100).startswith(b"HTTP/1.1 401 ")
 
 
+def member(ca: Authority, directory: Path, issued: Issued, tmp_path: Path) -> ssl.SSLContext:
+    """A client's, with the certificate of a member."""
+    files = ca.write(tmp_path / "member", issued)
+    context = ssl.create_default_context(cafile=str(directory / "trust.pem"))
+    context.check_hostname = False
+    context.load_cert_chain(files / "certificate.pem", files / "key.pem")
+    return context
+
+
+def revoke(ca: Authority, issued: Issued, revocations: Revocations) -> None:
+    ca.revoke(issued)
+    revocations.add(ca.crl(), [ca.certificate], time.time())
+
+
+def test_a_stream_of_events_ends_when_its_member_is_revoked_and_tells_nothing_more(
+    serve: Callable[..., Server], domain: tuple[Authority, Path], tmp_path: Path, double: Double
+) -> None:
+    ca, directory = domain
+    revocations = Revocations()
+    port = serve(of_domain(directory, revocations)).port or 0
+    issued = ca.issue("ops-1")
+    with Raw(port, member(ca, directory, issued, tmp_path)) as raw:
+        raw.send(b"GET /v1/events/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert raw.read().status == 200
+        double.happen("before")
+        while b"before" not in raw.line():
+            pass
+        revoke(ca, issued, revocations)
+        double.happen("after")
+        while line := raw.line():
+            assert b"after" not in line
+
+
+def test_a_long_poll_is_refused_when_its_member_is_revoked_meanwhile(
+    serve: Callable[..., Server], domain: tuple[Authority, Path], tmp_path: Path, double: Double
+) -> None:
+    ca, directory = domain
+    revocations = Revocations()
+    port = serve(of_domain(directory, revocations)).port or 0
+    issued = ca.issue("ops-1")
+    waits = threading.Event()
+    events = double.events
+
+    def told(after: int = 0, *, limit: int = 100, wait_ms: int = 0) -> Events:
+        waits.set()
+        return events(after, limit=limit, wait_ms=wait_ms)
+
+    double.events = told  # type: ignore[method-assign]
+    with Raw(port, member(ca, directory, issued, tmp_path)) as raw:
+        raw.send(b"GET /v1/events?wait_ms=30000 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert waits.wait(PATIENCE_S)
+        revoke(ca, issued, revocations)
+        double.happen("after")
+        answer = raw.read()
+        assert (answer.status, answer.code) == (401, "unauthorized")
+
+
 # How often, and how many.
 
 
@@ -426,6 +487,52 @@ def test_doors_are_as_wide_as_they_are() -> None:
     for name in "abc":
         doors.leave(name)
     assert not doors._open
+
+
+def test_the_oldest_stranger_makes_room_for_one_more() -> None:
+    places: Places[Place] = Places(2, 4, 1, 2)
+    first, second, third = (Place("a") for _ in range(3))
+    assert [places.enter(each) for each in (first, second, third)] == [None, None, first]
+    assert [each.dropped for each in (first, second, third)] == [True, False, False]
+    others = [Place(name) for name in "bc"]
+    assert [places.enter(each) for each in others] == [None, None]
+    assert places.enter(Place("d")) is second, "of the name that has the most"
+    places.leave(first)
+    places.leave(third)
+    places.leave(third)
+    assert [places.enter(Place("e")), places.enter(Place("f"))] == [None, others[0]]
+
+
+def test_who_is_known_takes_no_stranger_s_place_and_makes_no_room() -> None:
+    places: Places[Place] = Places(1, 1, 1, 2)
+    known = [Place("a") for _ in range(4)]
+    for each, principal in zip(known, ("x", "y", "x", "z"), strict=True):
+        places.enter(each)
+        places.know(each, principal)
+    assert [each.principal for each in known] == ["x", "y", None, None], (
+        "one of each and two in all; the rest strangers"
+    )
+    assert [each.dropped for each in known] == [False, False, True, False]
+    assert places.enter(Place("a")) is known[3]
+    doubted = places.doubt(known[0])
+    assert doubted is not None
+    assert (doubted.dropped, known[0].principal) == (True, None)
+    assert places.enter(Place("a")) is known[0], "it counts as one of them"
+    places.know(known[0], "x")
+    assert known[0].principal is None, "what was dropped stays so"
+    for each in known:
+        places.leave(each)
+    assert not places._known._open
+
+
+def test_who_waits_for_a_turn_may_be_forgotten() -> None:
+    turns: Turns[int] = Turns(1)
+    for number in range(4):
+        turns.take("a", number)
+    assert turns.forget("a", lambda each: each == 2) == [2]
+    assert turns.forget("a", lambda each: each in (0, 2)) == []
+    assert turns.forget("b", lambda each: True) == []
+    assert [turns.give("a") for _ in range(3)] == [1, 3, None]
 
 
 def test_turns_come_in_order_and_all_at_the_end() -> None:
@@ -484,13 +591,37 @@ def test_wrong_tokens_are_looked_at_so_often_only(pki: Pki, monkeypatch: pytest.
     for _ in range(limits.FAILURES):
         with pytest.raises(Unauthorized):
             gate.enter(guesser, "Bearer wrong")
-    for guess in ("wrong", TOKEN):
+    for _ in range(3):
         with pytest.raises(access.TooManyRequests):
-            gate.enter(guesser, f"Bearer {guess}")
+            gate.enter(guesser, "Bearer wrong")
     gate.enter(known, f"Bearer {TOKEN}")
-    gate.enter(Visitor("192.0.2.2"), f"Bearer {TOKEN}")
+    gate.enter(Visitor("192.0.2.1"), f"Bearer {TOKEN}")  # who shares the address with the guesser
+    with pytest.raises(Unauthorized):
+        gate.enter(Visitor("192.0.2.2"), "Bearer wrong")
     now[0] += 1
-    gate.enter(guesser, f"Bearer {TOKEN}")
+    with pytest.raises(Unauthorized):
+        gate.enter(guesser, "Bearer wrong")
+
+
+@pytest.mark.parametrize("given", [TOKEN, READING, "no token at all"])
+def test_every_guess_is_compared_with_all_tokens_and_in_a_time_that_tells_nothing(
+    pki: Pki, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    genuine = hmac.compare_digest
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return genuine(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    gate = TcpGate(pki.remote().tokens, (), None, UNBOUND)
+    try:
+        gate.enter(Visitor("192.0.2.1"), f"Bearer {given}")
+    except Unauthorized:
+        assert given not in (TOKEN, READING)
+    said = hashlib.sha256(given.encode()).digest()
+    assert compared == [(said, hashlib.sha256(each.encode()).digest()) for each in (TOKEN, READING)]
 
 
 def test_too_many_requests_are_told_when_to_come_again(double: Double, path: Path, described: Described) -> None:
@@ -551,7 +682,8 @@ def test_one_user_has_so_many_connections_and_others_are_served(
 def test_half_open_handshakes_and_silent_connections_keep_nobody_from_being_served(
     serve: Callable[..., Server], pki: Pki, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asa.northbound.serving.MAX_OPEN", 400)
+    monkeypatch.setattr("asa.northbound.serving.MAX_STRANGERS_OF_ONE", 400)
+    monkeypatch.setattr("asa.northbound.serving.MAX_STRANGERS", 400)
     server = serve(pki.remote())
     port, context = server.port, pki.context()
     assert port is not None
@@ -612,25 +744,82 @@ def test_a_handshake_and_a_first_request_take_so_long_only(
         assert silent.closed()
 
 
-def test_one_address_has_so_many_connections_over_tcp(
+def refused(raw: Raw) -> Raw:
+    """A stranger, who has asked."""
+    assert raw.ask("GET", "/v1/health").status == 401
+    return raw
+
+
+def test_strangers_of_an_address_keep_nobody_of_it_from_being_served(
     serve: Callable[..., Server], pki: Pki, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asa.northbound.serving.MAX_OPEN", 2)
-    port, context = serve(pki.remote()).port, pki.context()
-    assert port is not None
-    with Raw(port, context) as one, Raw(port, context) as two:
-        for each in (one, two):
-            assert each.ask("GET", "/v1/health", headers=bearing(TOKEN)).status == 200
-        with pytest.raises((ssl.SSLError, ConnectionError)):
-            Raw(port, context)
+    for bound in ("MAX_STRANGERS_OF_ONE", "MAX_STRANGERS"):
+        monkeypatch.setattr(f"asa.northbound.serving.{bound}", 4)
+    server = serve(pki.remote())
+    port, context, shown = server.port or 0, pki.context(), pki.context(pki.ca.issue("boss", ()))
+    known = [Raw(port, context), Raw(port, shown)]
+    for each, headers in zip(known, (bearing(TOKEN), {}), strict=True):
+        assert each.ask("GET", "/v1/health", headers=headers).status == 200
+    crowd = [refused(Raw(port, context)) for _ in range(6)]
+    for each in crowd[:2]:
+        assert each.closed(), "the oldest make room"
+    for each, headers in zip(known, (bearing(TOKEN), {}), strict=True):
+        assert each.ask("GET", "/v1/health", headers=headers).status == 200
+    for tls, headers in ((context, bearing(TOKEN)), (shown, {})):
+        for _ in range(6):
+            known.append(Raw(port, tls))
+            assert known[-1].ask("GET", "/v1/health", headers=headers).status == 200
+    # Each of a token's made room for itself before it was known; a certificate is known before it asks.
+    (tcp,) = [each for each in server._servers if each.name == "asa-api-tcp"]
+    assert dict(tcp.places._known._open) == {"token operators": 7, "certificate boss": 7}
+    for each in (*crowd, *known):
+        each.close()
     until = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            with Raw(port, context) as raw:
-                assert raw.ask("GET", "/v1/health", headers=bearing(TOKEN)).status == 200
-            break
-        except (ssl.SSLError, ConnectionError):
-            assert time.monotonic() < until, "the places of those that are gone come free"
+    while tcp.places._strangers or tcp.places._known._open:
+        assert time.monotonic() < until, "the places of those that are gone come free"
+        time.sleep(0.01)
+
+
+def test_a_stranger_that_waits_for_a_thread_makes_room_and_is_not_kept(
+    serve: Callable[..., Server], pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asa.northbound.serving.MAX_STRANGERS_OF_ONE", 40)
+    monkeypatch.setattr(connection, "REQUEST_S", 60.0)
+    server = serve(pki.remote())
+    port, context = server.port or 0, pki.context()
+    (tcp,) = [each for each in server._servers if each.name == "asa-api-tcp"]
+    crowd: list[Raw] = []
+    for number in range(90):
+        crowd.append(Raw(port, context))
+        crowd[-1].send(b"GET /v1/hea")
+        if number < tcp._turns._most:
+            until = time.monotonic() + PATIENCE_S
+            while tcp._turns._busy.get("127.0.0.1", 0) <= number:
+                assert time.monotonic() < until
+                time.sleep(0.001)
+    for each in crowd[:50]:
+        assert each.closed()
+    assert len(tcp._turns._waiting.get("127.0.0.1", ())) <= 40
+    with Raw(port, pki.context(pki.ca.issue("boss", ()))) as shown:
+        assert shown.ask("GET", "/v1/health").status == 200
+    for each in crowd:
+        each.close()
+
+
+def test_who_has_lost_its_right_counts_as_a_stranger_again(
+    serve: Callable[..., Server], domain: tuple[Authority, Path], tmp_path: Path
+) -> None:
+    ca, directory = domain
+    revocations = Revocations()
+    server = serve(of_domain(directory, revocations))
+    (tcp,) = [each for each in server._servers if each.name == "asa-api-tcp"]
+    issued = ca.issue("ops-1")
+    with Raw(server.port or 0, member(ca, directory, issued, tmp_path)) as raw:
+        assert raw.ask("GET", "/v1/health").status == 200
+        assert dict(tcp.places._known._open) == {"certificate ops-1": 1}
+        revoke(ca, issued, revocations)
+        assert raw.ask("GET", "/v1/health").status == 401
+        assert (tcp.places._count, dict(tcp.places._known._open)) == (1, {})
 
 
 def test_tokens_are_shown_by_nothing() -> None:

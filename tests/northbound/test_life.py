@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import http.client
 import os
 import socket
 import stat
@@ -458,6 +460,42 @@ def test_a_kept_connection_the_agent_has_closed_is_opened_again(double: Double, 
         assert client.request("GET", "/v1/health")["ready"]
         server.stop(1.0)
     client.close()
+
+
+def test_where_nobody_listens_any_more_the_client_says_so(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, Client(str(path)) as client:
+        listener.bind(str(path))
+        listener.listen()
+
+        def answer() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                sock.recv(4096)
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert client.request("GET", "/v1/health") == {}
+        thread.join(PATIENCE_S)
+        listener.close()
+        for _ in range(2):
+            with pytest.raises(Unreachable, match="no agent at"):
+                client.request("GET", "/v1/health")
+
+
+def test_a_network_that_breaks_is_an_unreachable_agent(
+    server: Server, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+    with Client(str(path)) as client:
+        assert client.request("GET", "/v1/health")["ready"]
+        monkeypatch.setattr(http.client.HTTPConnection, "getresponse", broken)
+        with pytest.raises(Unreachable, match="No route to host"):
+            client.request("GET", "/v1/health")
+        with pytest.raises(Unreachable, match="No route to host"):
+            next(client.events())
 
 
 def test_the_client_loads_nothing_of_the_server() -> None:

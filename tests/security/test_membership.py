@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
+import sys
 import time
 
 import pytest
@@ -167,6 +169,53 @@ def test_the_memory_is_bounded(ca: Authority, members: Membership, monkeypatch: 
     for n in range(6):
         members.check(ca.issue(f"rack-{n}").whole, time.time())
     assert len(members._verdicts) == 3
+
+
+def large(name: str, size: int) -> x509.Certificate:
+    """Somebody's own certificate of at least ``size`` bytes, another each time."""
+    filling = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), os.urandom(size))
+    return Authority(DOMAIN, name, extensions=((filling, False),)).certificate
+
+
+def test_of_what_is_presented_only_the_path_is_kept_and_only_once(ca: Authority, members: Membership) -> None:
+    leaf = ca.issue("rack-7").certificate
+    presented, paths, untouched = [], set(), [large("x", 10)]
+    for number in range(20):
+        own = certificate_from_der(leaf.public_bytes(Encoding.DER))
+        others = [large(f"other {number}", 10_000), large("ca", 10_000)]
+        presented += others
+        members.check([own, *others], time.time())
+        paths.add(id(members.path([own, *others], time.time())))
+        del own, others
+    (holders,) = map(sys.getrefcount, untouched)
+    assert list(map(sys.getrefcount, presented)) == [holders] * 40
+    assert len(paths) == 1
+    assert members.path([leaf], time.time()) == (leaf, ca.certificate)
+    kept = {id(each): each for verdict in members._verdicts.values() for each in verdict.path}
+    assert sum(len(each.public_bytes(Encoding.DER)) for each in kept.values()) < 3_000
+
+
+def test_who_presents_more_than_a_path_could_need_is_refused(ca: Authority, members: Membership) -> None:
+    leaf = ca.issue("rack-7").certificate
+    assert members.check([leaf, large("x", 15_000), large("y", 15_000)], time.time()).name == "rack-7"
+    with pytest.raises(NotMember, match="more than 32768 bytes in all") as refused:
+        members.check([leaf, large("x", 15_000), large("y", 15_000), large("z", 3_000)], time.time())
+    assert refused.value.rule == 2
+
+
+def test_what_was_found_good_by_another_chain_is_still_revoked(ca: Authority) -> None:
+    """One path, presented in two ways, before and after a list."""
+    revocations = Revocations()
+    members = Membership(DOMAIN, [ca.certificate], revocations)
+    issued = ca.issue("rack-7")
+    chains = [list(issued.whole), [*issued.whole, large("x", 10)]]
+    for chain in chains:
+        members.check(chain, time.time())
+    ca.revoke(issued)
+    assert revocations.add(ca.crl(), [ca.certificate], time.time())
+    for chain in [*chains, [*issued.whole, large("y", 10)], [*issued.whole, ca.certificate], *chains]:
+        with pytest.raises(NotMember, match="revoked"):
+            members.check(chain, time.time())
 
 
 @pytest.mark.parametrize(("domain", "anchors"), [("", 1), ("a b", 1), (DOMAIN, 0), (DOMAIN, 9)])

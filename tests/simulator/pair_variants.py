@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from asa import pacts, pairing, reservations
 from asa.ledger import Ledger
@@ -117,12 +118,12 @@ def _decide_whatever(ledger: Ledger, now: int, request: Arrange, book: Decide) -
     )
 
 
-def _answer_unwritten(ledger: Ledger, now: int, settle: Settle) -> Plan[str]:
+def _answer_unwritten(ledger: Ledger, now: int, settle: Settle, **_: Any) -> Plan[str]:
     verdict = ledger.verdicts.get(settle.txn)
     return Plan((), ACCEPTED if verdict is not None and verdict.state is VerdictState.ACCEPTED else NEVER)
 
 
-def _answer_for_anybody(ledger: Ledger, now: int, settle: Settle) -> Plan[str]:
+def _answer_for_anybody(ledger: Ledger, now: int, settle: Settle, **_: Any) -> Plan[str]:
     return _ANSWER(ledger, now, Settle(settle.txn, settle.node, ledger.me, settle.id))
 
 

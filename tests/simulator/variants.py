@@ -42,7 +42,7 @@ def _given_up(end: Callable[..., Plan[None]]) -> Callable[[Party, Ask], Steps[No
 def _accept_unasked(forget: bool) -> Callable[..., Plan[tuple[Block, ...]]]:
     """Step 3 that minds nothing it was asked meanwhile; with ``forget`` not even the refusal on disk."""
 
-    def accept(ledger: Ledger, now: int, ask: Ask, offer: Offer, seeds: Any = None) -> Plan[tuple[Block, ...]]:
+    def accept(ledger: Ledger, now: int, ask: Ask, offer: Offer, seeds: Any = None, *_: Any) -> Plan[tuple[Block, ...]]:
         refused = ledger.taken.get(ask.txn)
         if refused is not None and not forget:
             raise BadOffer("withdrawn", "the transaction is over")
@@ -53,13 +53,13 @@ def _accept_unasked(forget: bool) -> Callable[..., Plan[tuple[Block, ...]]]:
     return accept
 
 
-def _answer_unwritten(ledger: Ledger, now: int, settle: Settle) -> Plan[str]:
+def _answer_unwritten(ledger: Ledger, now: int, settle: Settle, **_: Any) -> Plan[str]:
     taken = ledger.taken.get(settle.txn)
     accepted = taken is not None and taken.state is not TakenState.REFUSED
     return Plan((), ACCEPTED if accepted else NEVER)
 
 
-def _answer_for_anybody(ledger: Ledger, now: int, settle: Settle) -> Plan[str]:
+def _answer_for_anybody(ledger: Ledger, now: int, settle: Settle, **_: Any) -> Plan[str]:
     mine = Settle(settle.txn, settle.node, ledger.me, settle.pool, settle.blocks)
     return _ANSWER(ledger, now, mine)
 
@@ -106,7 +106,7 @@ def _accept_first(party: Party, peer: NodeId, ask: Ask, patience_ms: int) -> Ste
     return taken
 
 
-def _receive_again(ledger: Ledger, now: int, give: Give, seeds: Any = None) -> Plan[None]:
+def _receive_again(ledger: Ledger, now: int, give: Give, seeds: Any = None, *_: Any, **__: Any) -> Plan[None]:
     """A gift is taken whatever is on disk about it."""
     known = ledger.taken.pop(give.txn, None)
     try:
@@ -170,14 +170,14 @@ def _serve_give_hastily(party: Party, give: Give) -> Steps[None]:
         yield Agree()
 
 
-def _receive_declines_known(ledger: Ledger, now: int, give: Give, seeds: Any = None) -> Plan[None]:
+def _receive_declines_known(ledger: Ledger, now: int, give: Give, seeds: Any = None, *_: Any, **__: Any) -> Plan[None]:
     """A gift that comes twice is declined the second time, though it was taken the first."""
     if give.txn in ledger.taken:
         raise Declined("replay", "the transaction is known")
     return _RECEIVE(ledger, now, give, seeds)
 
 
-def _receive_for_anybody(ledger: Ledger, now: int, give: Give, seeds: Any = None) -> Plan[None]:
+def _receive_for_anybody(ledger: Ledger, now: int, give: Give, seeds: Any = None, *_: Any, **__: Any) -> Plan[None]:
     """A gift meant for another instance of the name is taken."""
     return _RECEIVE(ledger, now, Give(give.txn, give.node, ledger.me, give.pool, give.blocks, give.at), seeds)
 
@@ -190,7 +190,7 @@ def _unguarded(ledger: Ledger, now: int, ask: Ask, keep: int) -> int:
 
 
 def _refuse_nothing(
-    ledger: Ledger, now: int, txn: bytes, name: str, peer: NodeId, blocks: Sequence[Block]
+    ledger: Ledger, now: int, txn: bytes, name: str, peer: NodeId, blocks: Sequence[Block], **_: Any
 ) -> Plan[None]:
     return Plan((), None)
 

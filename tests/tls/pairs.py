@@ -133,6 +133,10 @@ class Hello:
         return [each for (each,) in struct.iter_unpack("!H", content)]
 
     @property
+    def signatures(self) -> list[int]:
+        return [each for (each,) in struct.iter_unpack("!H", self.extensions[13][2:])]
+
+    @property
     def versions(self) -> list[int]:
         content = self.extensions[43][1:]
         return [each for (each,) in struct.iter_unpack("!H", content)]

@@ -33,7 +33,7 @@ def test_members_of_one_domain_know_each_other_after_the_handshake(offers: tuple
     assert met.client.protocol == met.server.protocol == protocol
     assert (met.client.member.name, met.server.member.name) == ("there", "here")
     assert met.client.member.fingerprint == fingerprint(there.certificate)
-    assert met.client.chain == (there.certificate,)
+    assert met.client.chain == (there.certificate, CA.certificate)
     for one, other in ((met.client, met.server), (met.server, met.client)):
         one.write(b"a" * 100_000)
         other.feed(one.outgoing())
@@ -117,7 +117,6 @@ OUTSIDERS = [
     Outsider("an AcpNodeName that is none", 4, lambda: CA.issue("x", "not-an-address@acp.example.com")),
     Outsider("another domain", 4, lambda: CA.issue("x", "0@other.example.com")),
     Outsider("a domain that begins like ours", 4, lambda: CA.issue("x", "0@acp.example.com.evil.example")),
-    Outsider("Ed25519", 2, lambda: CA.issue("x", algorithm="Ed25519")),
     Outsider("RSA of 1024 bits", 2, lambda: CA.issue("x", algorithm="RSA-1024")),
 ]
 
@@ -173,6 +172,64 @@ def test_who_presents_no_certificate_is_refused() -> None:
     assert isinstance(met.server_error, TlsFailed)
     assert "did not return a certificate" in str(met.server_error)
     assert "alert certificate required" in str(met.client_error)
+
+
+@pytest.mark.parametrize("server", [False, True], ids=["as client", "as server"])
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION], ids=["1.2", "1.3"])
+def test_who_has_a_key_that_no_member_has_finds_no_signature_to_show_it_with(server: bool, version: int) -> None:
+    context = lenient(CA.issue("x", algorithm="Ed25519"), CA)
+    context.set_min_proto_version(version)
+    context.set_max_proto_version(version)
+    peer, we = Peer(context, server), TlsSession(here(), not server, (SESSION, LINK))
+    met = Met(peer, we) if not server else Met(we, peer)  # type: ignore[arg-type]
+    carry(met)
+    assert isinstance(met.client_error if server else met.server_error, TlsFailed)
+    assert not hasattr(we, "member")
+
+
+@pytest.mark.parametrize("link", [False, True], ids=["session", "link"])
+@pytest.mark.parametrize("server", [False, True], ids=["as client", "as server"])
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION], ids=["1.2", "1.3"])
+def test_who_is_revoked_between_its_certificate_and_the_end_of_the_handshake_is_refused(
+    server: bool, version: int, link: bool
+) -> None:
+    """It holds back its last flight; ``server``: the one who is revoked is."""
+    ca = Authority()
+    bad, ours = ca.issue("bad"), contexts(ca.identity("here"))
+    context = lenient(bad, ca)
+    context.set_min_proto_version(version)
+    context.set_max_proto_version(version)
+    if link:
+        context.set_alpn_protos([LINK])
+        context.set_alpn_select_callback(lambda *_: LINK)
+    peer, we = Peer(context, server), TlsSession(ours, not server, (LINK,) if link else (SESSION,))
+    judged = we._judgement
+    for _ in range(10):
+        try:
+            peer.handshake()
+        except SSL.Error:
+            pass
+        said = peer.outgoing()
+        for size in [len(said)] if not said else [5 + len(content) for _, content in records(said)]:
+            we.feed(said[:size])
+            said = said[size:]
+            if judged.member is not None:
+                # Between two records: its certificate has been seen, and found good.
+                ca.revoke(bad)
+                assert ours.revocations.add(ca.crl(), [ca.certificate], time.time())
+                we.feed(said)
+                met = Met(peer, we) if not server else Met(we, peer)  # type: ignore[arg-type]
+                carry(met)
+                refused = met.client_error if server else met.server_error
+                assert isinstance(refused, TlsNotMember)
+                assert "rule 3: " in str(refused)
+                assert not hasattr(we, "member")
+                with pytest.raises(TlsFailed):
+                    we.write(b"a byte of GRASP")
+                return
+            assert not we.handshake(), "it never was judged"
+        peer.feed(we.outgoing())
+    pytest.fail("no handshake came about")
 
 
 def test_a_certificate_is_of_no_use_without_the_signature_of_its_key() -> None:
@@ -233,6 +290,13 @@ def test_a_client_offers_what_the_rfc_asks_for_and_nothing_else() -> None:
     assert set(hello.suites) - {renegotiation_info} == {0x1302, 0x1303, 0xC02C, 0xC030}
     assert hello.versions == [0x0304, 0x0303]
     assert {23, 24} <= set(hello.groups)
+    p521, x25519, hybrid = 25, 29, 0x11EC
+    assert set(hello.groups) <= {23, 24, p521, x25519, hybrid}
+    # RFC 8446 §4.2.3. ECDSA, RSA by PSS and by PKCS #1, each with SHA-256, SHA-384 and SHA-512: what certificates may
+    # have (§6.2.1); no Ed25519 or Ed448, no brainpool curve, no DSA, no SHA-224 or SHA-1.
+    assert set(hello.signatures) == {
+        0x0403, 0x0503, 0x0603, 0x0804, 0x0805, 0x0806, 0x0809, 0x080A, 0x080B, 0x0401, 0x0501, 0x0601,
+    }  # fmt: skip
     assert hello.compressions == b"\0"
     session_ticket, early_data, pre_shared_key, compress_certificate = 35, 42, 41, 27
     assert not {session_ticket, early_data, pre_shared_key, compress_certificate} & set(hello.extensions)

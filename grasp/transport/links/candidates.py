@@ -33,6 +33,8 @@ class Candidate:
     proven: bool = False
     """A member has answered there: nobody who has not makes it leave the table."""
     quick: float = -_QUICK_EVERY_S
+    why: str = ""
+    """How the last connection ended."""
 
 
 class Candidates:

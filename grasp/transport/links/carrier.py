@@ -19,7 +19,6 @@ from grasp.discovery import Source
 from grasp.errors import WireError
 from grasp.limits import Limits
 from grasp.rates import TokenBucket
-from grasp.security import NotMember
 from grasp.transport import Neighbour, NotMemberError, Receiver
 from grasp.transport.interfaces import Interface
 from grasp.transport.links.announcements import Announced, Place, Schedule, announced, announcement
@@ -36,6 +35,8 @@ _LOGGED_BURST: Final = 10
 _TOLD_PER_S: Final = 1.0
 _UPWARDS: Final = (Discovery, Flood, Response)
 _NEVER: Final = float("inf")
+_WHY: Final = 200
+"""Characters of a reason that is shown."""
 
 
 class Carrier:
@@ -101,6 +102,7 @@ class Carrier:
                 self._announce(self.interfaces[index], encode_message(message, self._limits.multicast_size))
         if now >= self._timer:
             self._do(self._pairing.due(now))
+            self._survey()
             self._timer = self._pairing.next()
 
     # -- what others have told
@@ -144,6 +146,8 @@ class Carrier:
         wire.secured = True
         self._add(wire)
         self._do(actions)
+        # A recheck may have been between the handshake and now.
+        self._judge(wire, self._contexts.clock())
         # What came right behind the handshake is in the session already.
         self._flow(wire)
         self._timer = 0.0
@@ -169,13 +173,14 @@ class Carrier:
     def recheck(self, clock: float) -> None:
         """Cut off who is no member any more; ``clock`` is UNIX s."""
         for wire in [each for each in self._wires.values() if each.secured]:
-            try:
-                self._contexts.membership.check(wire.session.chain, clock, link=True)
-            except NotMember as refusal:
-                self._complain(wire, f"is cut off: {refusal}")
-                self._do([self._pairing.cut(time.monotonic(), wire.link, "no member any more")])
+            self._judge(wire, clock)
         self._survey()
         self._timer = 0.0
+
+    def _judge(self, wire: Wire, clock: float) -> None:
+        if wire.link.phase is not Phase.CLOSED and (why := wire.session.refusal(clock)):
+            self._complain(wire, f"is cut off: {why}")
+            self._do([self._pairing.cut(time.monotonic(), wire.link, "no member any more")])
 
     def renew(self) -> None:
         """There is another identity: links are made anew with it."""
@@ -348,14 +353,15 @@ class Carrier:
         if isinstance(error, NotMemberError):
             self._counts["link: not a member"] += 1
             self._complain(wire, f"is no neighbour: {error}")
-        self._lost(wire, "failed" if isinstance(error, NotMemberError) else f"broke: {type(error).__name__}")
+        kind = "failed" if isinstance(error, NotMemberError) else f"broke: {type(error).__name__}"
+        self._lost(wire, kind, str(error)[:_WHY])
         _log.debug("link with %s: %s", wire.address, error)
 
-    def _lost(self, wire: Wire, why: str) -> None:
+    def _lost(self, wire: Wire, why: str, detail: str = "") -> None:
         if wire.link.phase is not Phase.CLOSED:
             if wire.link.phase is Phase.UP:
                 self._tell(wire, why)
-            self._do([self._pairing.closed(time.monotonic(), wire.link, why)])
+            self._do([self._pairing.closed(time.monotonic(), wire.link, why, detail)])
             self._timer = 0.0
 
     def _tell(self, wire: Wire, what: str) -> None:
@@ -384,7 +390,7 @@ class Carrier:
         ]
         begun = self._contexts.clock() - time.monotonic()
         failing = [
-            Neighbour(each.interface, each.place.address, None, begun + each.since, "failing")
+            Neighbour(each.interface, each.place.address, None, begun + each.since, "failing", each.why)
             for each in self._pairing.candidates
             if each.failures and not each.held
         ]

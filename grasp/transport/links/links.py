@@ -61,7 +61,7 @@ class Links:
         self._woken = False
         self._running = False
         self._usable: frozenset[int] = frozenset()
-        self._checked = contexts.revocations.version
+        self._checked = self._state
 
     def start(self, receiver: Receiver, port: int, announce: Callable[[Interface, bytes], bool]) -> None:
         """``port`` is where connections are accepted; ``announce`` multicasts on an interface. Raises OSError."""
@@ -126,7 +126,7 @@ class Links:
 
     def recheck(self, now: float) -> None:
         """Cut off who is no member any more at ``now``, in UNIX s."""
-        self._checked = self._contexts.revocations.version
+        self._checked = self._state
         self._call(partial(self._carrier.recheck, now))
 
     def renew(self) -> None:
@@ -136,8 +136,13 @@ class Links:
     def upkeep(self, now: float) -> None:
         """To be called at least once a second."""
         clock = self._contexts.clock()
-        if self._checked != self._contexts.revocations.version or clock > self._carrier.expires:
+        if self._checked != self._state or clock > self._carrier.expires:
             self.recheck(clock)
+
+    @property
+    def _state(self) -> tuple[int, int]:
+        """What a neighbour is judged by."""
+        return self._contexts.revocations.version, self._contexts.generation
 
     @property
     def neighbours(self) -> tuple[Neighbour, ...]:

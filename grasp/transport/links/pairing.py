@@ -96,6 +96,8 @@ class Pairing:
         times += [each.said + self.timing.silence for each in self.links.values() if each.phase is Phase.UP]
         if sum(each.phase in _MAKING for each in self.links.values()) < _ATTEMPTS:
             times += [each.due for each in self._wanted()]
+        # Who is gone is not told of as failing for as long as it would have been left alone.
+        times += [each.expires for each in self.candidates if each.failures and not each.held]
         return min(times, default=float("inf"))
 
     def _deadline(self, link: Link) -> float:
@@ -248,9 +250,11 @@ class Pairing:
             and each.member == link.member
         ]
 
-    def closed(self, now: float, link: Link, why: str) -> Action:
+    def closed(self, now: float, link: Link, why: str, detail: str = "") -> Action:
         """A connection ended by itself, or has to: something about it was not as it shall be."""
         phase, candidate = link.phase, link.candidate
+        if candidate is not None:
+            candidate.why = detail or why
         action = self._end(now, link, why)
         if candidate is not None and candidate.interface in self.own:
             if phase in _MAKING:
@@ -265,6 +269,7 @@ class Pairing:
         candidate = link.candidate
         action = self._end(now, link, why)
         if candidate is not None:
+            candidate.why = why
             self.candidates.failed(now, candidate)
         return action
 

@@ -126,6 +126,8 @@ class Wire:
             if not data:
                 # Reading may have made an answer: to a key update.
                 self._out()
+                if self._queued > QUEUE:
+                    raise TooSlow(f"{self._queued} bytes wait for it")
                 return
             self._reader.feed(data)
 
