@@ -408,3 +408,24 @@ def test_certificates_of_no_use_that_are_sent_along_do_no_harm() -> None:
     assert met.server_error is None
     assert we.member.name == "member"
     assert isinstance(we.chain[0], x509.Certificate)
+
+
+class Panic(BaseException):
+    """As pyo3's, which is no Exception."""
+
+
+@pytest.mark.parametrize("server", [False, True], ids=["as client", "as server"])
+def test_a_panic_over_a_certificate_refuses_it_and_no_other(server: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, there = here(), contexts(CA.identity("there"))
+
+    def panic(*_: object, **__: object) -> None:
+        raise Panic
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ours.membership, "check", panic)
+        met = meet(there, ours) if server else meet(ours, there)
+    refused = met.server_error if server else met.client_error
+    assert isinstance(refused, TlsNotMember)
+    assert "cannot be read: Panic" in str(refused)
+    met = meet(there, ours) if server else meet(ours, there)
+    assert (met.client_error, met.server_error) == (None, None)
