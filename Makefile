@@ -1,7 +1,7 @@
 PYTHON  ?= python3
 SECONDS ?= 60
 NODES   ?= 5
-WORKERS ?= 3
+WORKERS ?= 4
 
 PY    := .venv/bin/python
 ENTER := lab/enter
