@@ -34,7 +34,7 @@ from asa.domain.index import Index, Issued
 from asa.domain.keys import PrivateKey, PublicKey
 from asa.errors import BadRequest, Conflict, NotFound
 from asa.quantities import format_time
-from grasp.security import AcpName, acp_names, is_domain, parse_acp_name
+from grasp.security import AcpName, acp_names, is_domain, parse_acp_name, sync_directory
 from objectives.fields import InvalidValue, check_name
 
 CERTIFICATE: Final = "ca.pem"
@@ -79,7 +79,7 @@ def create(
         except BaseException:
             shutil.rmtree(made, ignore_errors=True)
             raise
-        files.sync(directory.parent)
+        sync_directory(directory.parent)
     except OSError as error:
         raise files.failed(directory, error) from None
 

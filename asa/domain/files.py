@@ -9,20 +9,19 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from asa.domain.errors import BadFile
 from asa.errors import NotFound, StoreFailed
+from grasp.security import sync_directory, write_durably
 
 MAX_FILE: Final = 4 * 2**20
 """Bytes; nothing that is read here is longer."""
 SECRET: Final = 0o600
 PUBLIC: Final = 0o644
-_NEW: Final = ".new"
 
 
 def failed(path: Path, error: OSError) -> StoreFailed:
@@ -58,37 +57,9 @@ def _is_stream(path: Path) -> bool:
 def write(path: Path, content: bytes, mode: int) -> None:
     """Atomic and durable. Raises StoreFailed."""
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_NEW, dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                os.fchmod(descriptor, mode)
-                _give_to_owner(descriptor, path.parent)
-                stream.write(content)
-                stream.flush()
-                os.fsync(descriptor)
-            os.replace(name, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            raise
-        sync(path.parent)
+        write_durably(path, content, mode)
     except OSError as error:
         raise failed(path, error) from None
-
-
-def _give_to_owner(descriptor: int, directory: Path) -> None:
-    found = directory.stat()
-    if os.geteuid() == 0 and found.st_uid != 0:
-        os.fchown(descriptor, found.st_uid, found.st_gid)
-
-
-def sync(directory: Path) -> None:
-    """Make names in ``directory`` durable. Raises OSError."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def private_directory(path: Path) -> None:
@@ -97,7 +68,7 @@ def private_directory(path: Path) -> None:
         if not path.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(mode=0o700, exist_ok=True)
-            sync(path.parent)
+            sync_directory(path.parent)
     except OSError as error:
         raise failed(path, error) from None
 

@@ -32,6 +32,7 @@ from grasp.security.certificates import (
     key_weakness,
     weakness,
 )
+from grasp.security.durable import sync_directory, write_durably
 from grasp.security.identity import (
     BadIdentity,
     Identity,
@@ -88,6 +89,8 @@ __all__ = [
     "save_crls",
     "seal",
     "stamp",
+    "sync_directory",
     "unseal",
     "weakness",
+    "write_durably",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -35,6 +34,7 @@ from grasp.security.certificates import (
     key_weakness,
     weakness,
 )
+from grasp.security.durable import sync_directory, write_durably
 from grasp.security.membership import Membership, NotMember, node_name
 from grasp.security.paths import MAX_ANCHORS, MAX_PRESENTED, ends
 from grasp.security.revocation import MAX_LIST, BadCrl, Revocations, crls_from_pem
@@ -149,14 +149,14 @@ def save(
     place = Path(directory)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     if anchors := tuple(trust):
-        _write(place / TRUST, _pem(anchors), 0o644)
+        write_durably(place / TRUST, _pem(anchors), 0o644)
     if key is not None:
-        _write(place / NEXT_KEY, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+        write_durably(place / NEXT_KEY, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
     if whole := tuple(certificates):
-        _write(place / CERTIFICATE, _pem(whole), 0o644)
+        write_durably(place / CERTIFICATE, _pem(whole), 0o644)
     if key is not None:
         os.replace(place / NEXT_KEY, place / KEY)
-        _sync(place)
+        sync_directory(place)
 
 
 def load_crls(directory: Path | str) -> tuple[bytes, ...]:
@@ -174,7 +174,7 @@ def load_crls(directory: Path | str) -> tuple[bytes, ...]:
 
 def save_crls(directory: Path | str, lists: Iterable[bytes]) -> None:
     """Replace ``crl.pem``, atomically and durably, by ``lists`` in PEM. Raises OSError."""
-    _write(Path(directory) / CRL, b"".join(lists), 0o644)
+    write_durably(Path(directory) / CRL, b"".join(lists), 0o644)
 
 
 def stamp(directory: Path | str) -> Stamp:
@@ -317,31 +317,3 @@ def _unfit(
 
 def _pem(certificates: Iterable[x509.Certificate]) -> bytes:
     return b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Atomic and durable. It belongs to the owner of the directory, also where root puts it there for an agent."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
-            owner = os.stat(path.parent)
-            if os.geteuid() == 0 and owner.st_uid != 0:
-                os.fchown(descriptor, owner.st_uid, owner.st_gid)
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
-    _sync(path.parent)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
