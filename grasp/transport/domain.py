@@ -192,7 +192,7 @@ class DomainSubstrate(HostSubstrate):
             raise OSError("substrate is stopped")
         deadline, state = time.monotonic() + seconds, self._state
         while (kept := self._kept.take((address, port, interface), member, time.monotonic())) is not None:
-            if kept.quiet() and not self._refusal(kept):
+            if kept.quiet() and (self._judged(kept, self._state) or not self._refusal(kept)):
                 return kept
             kept.close()
         wire = connect(address, port, interface, seconds, self._outgoing)
@@ -229,6 +229,10 @@ class DomainSubstrate(HostSubstrate):
 
     # -- members that are none any more
 
+    def _judged(self, connection: TlsConnection, state: tuple[int, int]) -> bool:
+        """Whether nothing that its peer was judged by has changed since it was found to be a member."""
+        return connection.state == state and self._contexts.clock() < connection.member.expires
+
     def _refusal(self, connection: TlsConnection) -> str:
         """Why its peer is no member now; empty if it is."""
         return connection.refusal(self._contexts.clock())
@@ -236,11 +240,10 @@ class DomainSubstrate(HostSubstrate):
     def _upkeep(self, now: float) -> None:
         self._kept.expire(now)
         self._links.upkeep(now)
-        state, clock = self._state, self._contexts.clock()
+        state = self._state
         for each in list(self._secured):
-            if each.state == state and clock < each.member.expires:
+            if self._judged(each, state):
                 continue
-            each.state = state
             if why := self._refusal(each):
                 with self._complaining:
                     self._counts["connection: no member any more"] += 1
@@ -248,3 +251,5 @@ class DomainSubstrate(HostSubstrate):
                 each.refuse(why)
                 if self._kept.remove(each):
                     each.close()
+            # After the refusal: nobody may take it for judged before.
+            each.state = state

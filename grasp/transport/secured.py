@@ -137,11 +137,12 @@ class TlsConnection:
         fed = b""
         try:
             while True:
-                with self._engine:
-                    session.feed(fed)
-                    data = session.read()
-                if data:
-                    return data
+                if fed or not session.spent:
+                    with self._engine:
+                        session.feed(fed)
+                        data = session.read()
+                    if data:
+                        return data
                 if fed:
                     self._answer()
                 now = time.monotonic()

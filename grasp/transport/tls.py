@@ -52,6 +52,9 @@ _SELF_SIGNED_LEAF: Final = 18
 _SELF_SIGNED_TOP: Final = 19
 _BEGINNINGS: Final = (21, 22)
 """Content types of the first record: an alert, a handshake (RFC 8446 §5.1)."""
+_DATA: Final = 23
+_HEADER: Final = 5
+"""Bytes of a record before what its last two count."""
 _READ: Final = 4_096
 _SEND: Final = 8_192
 _ABOUT_CERTIFICATES: Final = ("certificate", "unknown ca", "access denied")
@@ -248,7 +251,10 @@ class TlsSession:
     afterwards, also after an exception: it may be the alert that says why.
     """
 
-    __slots__ = ("_connection", "_first", "_judgement", "_strange", "_up", "chain", "generation", "member", "protocol")
+    __slots__ = (
+        "_connection", "_first", "_judgement", "_strange", "_up", "_whole",
+        "chain", "generation", "member", "protocol", "spent",
+    )  # fmt: skip
 
     member: Member
     """The peer, after the handshake."""
@@ -262,6 +268,9 @@ class TlsSession:
         """What both agreed on; b"" if the client named none, which means :data:`SESSION`."""
         self._up = self._strange = False
         self._first = True
+        self._whole = False
+        self.spent = False
+        """Whether :meth:`read` gives nothing before more is fed; asking OpenSSL costs as much as reading."""
         self._judgement = _Judgement(contexts, protocols)
         self._connection = SSL.Connection(current.server if server else current.client, None)
         self._connection.set_app_data(self._judgement)
@@ -278,6 +287,8 @@ class TlsSession:
             if self._first:
                 self._first = False
                 self._strange = data[0] not in _BEGINNINGS
+            self._whole = data[0] == _DATA and len(data) == _HEADER + int.from_bytes(data[3:_HEADER])
+            self.spent = False
             self._connection.bio_write(data)
 
     def handshake(self) -> bool:
@@ -316,13 +327,17 @@ class TlsSession:
     def read(self) -> bytes:
         """Some of what the peer has said; b"" if nothing now. Raises :class:`TlsClosed`, :class:`TlsFailed`."""
         try:
-            return self._connection.recv(_READ)
+            data = self._connection.recv(_READ)
         except SSL.WantReadError:
+            self.spent = True
             return b""
         except SSL.ZeroReturnError:
             raise TlsClosed("peer closed the connection") from None
         except SSL.Error as error:
             raise self._failed(error) from None
+        # The usual message is one record, and came alone.
+        self.spent = self._whole and len(data) < _READ
+        return data
 
     def write(self, data: bytes) -> None:
         """Say ``data``. Raises :class:`TlsFailed`."""

@@ -146,7 +146,7 @@ def test_what_dry_runs_keep_counts_for_the_limit(members, mallory):
     mallory.do(kept.accept)
     assert mallory.refusal(a.peer, ask(a.identity, 60 * M), dry=True).startswith(f"limit: at most {40 * M} bit/s")
     assert mallory.refusal(a.peer, ask(a.identity, 60 * M)).startswith(f"limit: at most {40 * M} bit/s")
-    live = mallory.ask(a.peer, ask(a.identity, 100 * M, held=dry["txn"]))
+    live = mallory.ask(a.peer, ask(a.identity, 100 * M, held=dry["txn"], start=dry["from"], end=dry["to"]))
     mallory.do(live.accept)
     assert returned(mallory, a, answer_from_value(live.offer.value).blocks)
     a.audited("wan")
