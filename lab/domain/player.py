@@ -16,7 +16,8 @@ from lab.domain.verdicts import Outcome, Verdict
 
 SHORTEST_S: Final = 2
 """No window is compressed below it."""
-PATIENCE_MS: Final = 4_000
+PATIENCE_MS: Final = 20_000
+"""Those who are refused learn it as soon as nobody has it; a machine that is busy otherwise must not refuse any."""
 WORKERS: Final = 32
 """Consumers that wait for an answer at once; above it rows are late."""
 AGAIN_S: Final = 0.2

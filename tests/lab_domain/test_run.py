@@ -110,7 +110,7 @@ def test_a_day_is_played_one_agent_killed_in_a_transfer_and_everything_held(tmp_
     assert (report["ok"], report["failures"]) == (True, [])
     assert report["seed"] == {"wan": 10_000_000_000, "lan": 10_000_000_000}
     asked = report["asked"]
-    assert asked["refused"] == REFUSED
+    assert asked["refused"] == REFUSED, asked["refusals"]
     assert asked["reasons"] == {"short": REFUSED}
     assert asked["admitted"] == ADMITTED + VOLLEY * report["crash"]["attempts"]
     assert asked["by_node"]["r2"] == {
