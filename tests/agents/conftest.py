@@ -25,7 +25,7 @@ def shared_line(shared_lab, tmp_path_factory) -> tuple[Domain, dict[str, int | b
     domain.agent("a", "origin", {"first": G})
     for name in "b", "c", "d":
         domain.agent(name)
-    domain.start(**QUIET)
+    domain.start(**QUIET).acquainted()
     return domain, domain.origin.params()
 
 
@@ -37,7 +37,7 @@ def shared_secured(shared_lab, tmp_path_factory) -> tuple[Domain, dict[str, int 
     domain.agent("a", "origin", {"first": G})
     for name in "b", "c", "d":
         domain.agent(name)
-    domain.start(**QUIET)
+    domain.start(**QUIET).acquainted()
     return domain, domain.origin.params()
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grasp
 from asa.errors import AsaError, Short
@@ -31,6 +31,7 @@ from tests.network.topology import address, network
 from tests.pki import Authority, Issued
 
 M, G = 10**6, 10**9
+T = TypeVar("T")
 
 QUIET = {
     "refill": 0, "high_water": 100, "least_grant": 1, "guard": 0, "settle_interval": 1, "flood_interval": 5,
@@ -256,6 +257,22 @@ class Agent:
     def held(self, pool: str) -> list[list[Any]]:
         return list(self.pool(pool)["blocks_held"])
 
+    def transfers(self, pool: str) -> list[dict[str, Any]]:
+        """Those of a pool, but not how far givers have confirmed what was taken: that comes by itself."""
+        found = [each for each in self.get("transfers") if each["pool"] == pool]
+        return [
+            {name: value for name, value in each.items() if name != "at" or each["direction"] != "taken"}
+            | {"state": "accepted" if each["state"] == "confirmed" else each["state"]}
+            for each in found
+        ]
+
+    def moves_nothing(self, pool: str) -> bool:
+        """Whether nothing of a pool is on its way from here, nor kept after a dry run.
+
+        Who has taken or refused what it was offered goes on before this agent has heard of it.
+        """
+        return not any(each["state"] in ("escrow", "held") for each in self.transfers(pool))
+
     def knows(self, pool: str, seeded: int) -> bool:
         try:
             return any(each["name"] == pool and each["seeded"] == seeded for each in self.get("pools"))
@@ -396,6 +413,16 @@ class Domain:
         if changed := {name: value for name, value in policy.items() if name != "serial" and there[name] != value}:
             self.obey(**changed)
 
+    def acquainted(self) -> Domain:
+        """Every agent has heard of every other."""
+        for each in self.agents.values():
+            others = {other.node for other in self.agents.values()} - {each.node}
+            eventually(
+                lambda each=each, others=others: {peer["node"] for peer in each.get("peers")} >= others,
+                what=f"{each.name} has heard of all",
+            )
+        return self
+
     @property
     def origin(self) -> Agent:
         return next(iter(self.agents.values()))
@@ -423,7 +450,7 @@ class Stranger:
         limits = None if identity is None else grasp.Limits(multicast_size=MULTICAST_SIZE)
         self.grasp = grasp.Node(devices, port=port, address=self.address, identity=identity, limits=limits)
         self.seals = Seals(identity, lambda: self.grasp.revocations, time.time, time.monotonic)
-        self._thread.submit(self.grasp.start).result(10)
+        self._thread.submit(self.grasp.start).result(READY_S)
         self.asa = self.grasp.register_asa(name)
         self.asa.register(Objective.negotiation("EX1.Resource", dry_run=True), max_size=16_384)
         self.asa.register(Objective.negotiation("EX1.Pact"), max_size=16_384)
@@ -436,16 +463,16 @@ class Stranger:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.submit(self.grasp.stop).result(10)
+        self._thread.submit(self.grasp.stop).result(READY_S)
         # In the thread that entered: whichever thread collected the garbage would leave its own host otherwise.
-        self._thread.submit(self._entered.__exit__, None, None, None).result(10)
+        self._thread.submit(self._entered.__exit__, None, None, None).result(READY_S)
         self._thread.shutdown()
 
-    def do(self, call: Callable[[], Any], timeout: float = 30.0) -> Any:
+    def do(self, call: Callable[[], Any], timeout: float = READY_S) -> Any:
         return self._thread.submit(call).result(timeout)
 
     def ask(
-        self, peer: Peer, value: Any, *, dry: bool = False, timeout: int = 5_000, name: str = "EX1.Resource"
+        self, peer: Peer, value: Any, *, dry: bool = False, timeout: int = PATIENCE_MS, name: str = "EX1.Resource"
     ) -> grasp.Negotiation:
         """Begin a session with any value at all; raises what GRASP does."""
         wanted = Objective.negotiation(name, value, dry_run=dry)
@@ -463,6 +490,25 @@ class Stranger:
     def flood(self, name: str, value: Any, port: int | None = None, ttl: int = 60_000) -> None:
         where = IPv6Locator(self.address, 6, port if port is not None else self.grasp.port)
         self.do(lambda: self.asa.flood(FloodItem(Objective.synchronization(name, value), where), ttl))
+
+
+def in_time(do: Callable[[int], T], seconds: int) -> T:
+    """What ``do`` returns when given an end, UNIX s, by which it has to be done.
+
+    It comes in so many seconds, so that it can be waited for; where that was too soon, for it was over or the end had
+    passed, ``do`` is called once more with much more time.
+    """
+    end = int(time.time()) + seconds
+    try:
+        found = do(end)
+    except (AsaError, grasp.GraspError):
+        if time.time() < end:
+            raise
+    else:
+        if time.time() < end:
+            return found
+    eventually(lambda: time.time() >= end)
+    return do(int(time.time()) + 6 * seconds + 20)
 
 
 def hangs_up(agent: Agent) -> None:

@@ -185,7 +185,8 @@ def test_a_list_of_revoked_certificates_that_no_ca_signed_revokes_nobody(secured
 
 
 def test_a_certificate_is_renewed_while_it_is_used(secured):
-    pool, c = secured.seed("renewed", G), secured.agents["c"]
+    # More than can be asked for in the time it takes.
+    pool, c = secured.seed("renewed", 1_000 * G), secured.agents["c"]
     pid, old = c.pid, c.get("status")["domain"]["acp_name"]
     going, failed, done = threading.Event(), [], []
 
@@ -207,7 +208,7 @@ def test_a_certificate_is_renewed_while_it_is_used(secured):
     finally:
         going.set()
         consumer.join()
-    assert failed == []
+    assert failed == [], [getattr(each, "details", each) for each in failed]
     found = c.get("status")
     assert found["domain"]["acp_name"] != old
     assert (found["pid"], c.problems()) == (pid, {})

@@ -58,6 +58,7 @@ def ask(of: NodeId, rate: int, node: NodeId = MALLORY, **more: object) -> dict[s
 def taken(stranger, of, rate: int, node: NodeId = MALLORY) -> tuple[Block, ...]:
     answer = stranger.ask(of.peer, ask(of.identity, rate, node))
     stranger.do(answer.accept)
+    eventually(lambda: of.moves_nothing("wan"), what=f"{of.name} has heard that it was taken")
     return answer_from_value(answer.offer.value).blocks
 
 
@@ -81,7 +82,8 @@ def test_a_message_in_anothers_name_is_declined_whatever_it_says(members, mallor
     other, me, now = members.agents[claimed].identity, agent.identity, int(time.time())
     blocks = (Block(10, 20, now, now + 60),)
     terms = Terms("one-way", "192.0.2.1", "192.0.2.9", "", 5, 0, now, now + 60)
-    before = agent.held("wan"), agent.get("transfers"), agent.reservations()
+    eventually(lambda: agent.moves_nothing("wan"))
+    before = agent.held("wan"), agent.transfers("wan"), agent.reservations()
     for value in (
         ask(me, M, other),
         Give(os.urandom(16), other, me, "wan", blocks, now).to_value(),
@@ -97,7 +99,7 @@ def test_a_message_in_anothers_name_is_declined_whatever_it_says(members, mallor
     ):
         assert mallory.refusal(agent.peer, request.to_value(), name="EX1.Pact").startswith("not-you: "), request
     assert mallory.refusal(agent.peer, ask(me, M, other), dry=True).startswith("not-you: ")
-    assert (agent.held("wan"), agent.get("transfers"), agent.reservations()) == before
+    assert (agent.held("wan"), agent.transfers("wan"), agent.reservations()) == before
 
 
 def test_a_transfer_of_another_is_not_settled_with_a_name_of_ones_own(members, mallory):
