@@ -257,9 +257,9 @@ class Agent:
     def held(self, pool: str) -> list[list[Any]]:
         return list(self.pool(pool)["blocks_held"])
 
-    def transfers(self, pool: str) -> list[dict[str, Any]]:
-        """Those of a pool, but not how far givers have confirmed what was taken: that comes by itself."""
-        found = [each for each in self.get("transfers") if each["pool"] == pool]
+    def transfers(self, pool: str | None = None) -> list[dict[str, Any]]:
+        """All, or those of a pool, but not whether givers have confirmed what was taken: that comes by itself."""
+        found = [each for each in self.get("transfers") if pool in (None, each["pool"])]
         return [
             {name: value for name, value in each.items() if name != "at" or each["direction"] != "taken"}
             | {"state": "accepted" if each["state"] == "confirmed" else each["state"]}
@@ -271,7 +271,16 @@ class Agent:
 
         Who has taken or refused what it was offered goes on before this agent has heard of it.
         """
-        return not any(each["state"] in ("escrow", "held") for each in self.transfers(pool))
+        return not any(
+            each["state"] in ("escrow", "held")
+            and any(block["end"] is None or block["end"] > time.time() for block in each["blocks"])
+            for each in self.transfers(pool)
+        )
+
+    def finds(self, other: Agent) -> bool:
+        """Whether it knows where another is in its present life."""
+        port = other.get("status")["grasp_port"]
+        return any(each["node"] == other.node and each["locator"].endswith(f":{port}") for each in self.get("peers"))
 
     def knows(self, pool: str, seeded: int) -> bool:
         try:

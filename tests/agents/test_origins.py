@@ -80,7 +80,7 @@ def test_origins_that_did_not_know_of_each_other_are_reported_and_so_is_a_second
         eventually(lambda each=each: "namesake" in each.problems())
         assert "another agent has the name of this one, twin#" in each.problems()["namesake"]
     assert "namesake" not in one.problems()
-    audit = one.audit("wan")
+    audit = eventually(lambda: len((found := one.audit("wan"))["agents"]) == 3 and found, what="it has read all three")
     assert not audit["ok"]
     assert {(each["low"], each["high"]) for each in audit["pools"][0]["overlapping_seeds"]} == {(0, G)}
     assert audit["pools"][0]["twice"]
@@ -101,6 +101,7 @@ def test_an_origin_cannot_leave_while_what_it_seeded_is_only_lent_for_a_time(sha
     with pytest.raises(Conflict, match="peers hold capacity this origin seeded in wan"):
         source.post("agent/remove", {"confirm": "source"})
     source.post("agent/activate")
+    eventually(lambda: user.spare_of("wan").get("source"), what="it takes part again")
     # Nor does one that lost its state seed again what others hold.
     user.cancel(user.reserve("wan", 100 * M, start=now + 300, end=now + 900)["id"])
     source.kill()
@@ -125,6 +126,6 @@ def test_a_second_origin_without_a_place_of_its_own_seeds_behind_the_first(share
     for _ in range(12):
         second.post("pools", {"name": "wan", "capacity": M})
     eventually(lambda: first.knows("wan", 2 * G + 12 * M))
-    assert first.reserve("wan", 2 * G + 10 * M, end=int(time.time()) + 60)
+    assert first.reserve("wan", 2 * G + 10 * M, end=int(time.time()) + 600)
     for each in domain.agents.values():
         assert each.stop() == 0

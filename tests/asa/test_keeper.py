@@ -28,7 +28,7 @@ from objectives.reach import Prefix
 
 ME, PEER = NodeId("me", "0" * 16), NodeId("peer", "1" * 16)
 NOW = 10_000
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -198,6 +198,7 @@ def test_any_number_of_them_lapses_in_one_turn(world: World) -> None:
 def test_a_running_keeper_lets_a_hold_lapse_long_before_its_usual_pause_is_over(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Keeper, "pause", 3_600.0)
     rests: list[float | None] = []
     turn = world.keeper.turn
 
@@ -212,7 +213,8 @@ def test_a_running_keeper_lets_a_hold_lapse_long_before_its_usual_pause_is_over(
     hold = held("r-1", NOW + 1)
     world.keep(hold)
     world.keeper.booked(hold)
-    until(lambda: rests == [Keeper.pause, 1])
+    # It may have looked once more already.
+    until(lambda: rests[:2] == [Keeper.pause, 1])
     assert world.state("r-1") is ReservationState.HELD
     world.now = NOW + 1
     until(lambda: world.state("r-1") is ReservationState.LAPSED)

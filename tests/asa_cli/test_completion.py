@@ -23,7 +23,8 @@ TOP = [name for name, _, _ in COMMANDS]
 def path(tmp_path: Path, fake: Fake) -> str:
     """A PATH with this asa in front, and an agent with something to complete."""
     script = tmp_path / "asa"
-    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m asa "$@"\n')
+    # The scripts give an agent 1 s to answer, this one more.
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m asa "$@" --timeout 50s\n')
     script.chmod(0o755)
     hostile = as_json(views.POOL) | {"name": "$(touch pwned)"}
     fake.answers["GET", "/v1/pools"] = [views.POOL, as_json(views.POOL) | {"name": "lan"}, hostile]

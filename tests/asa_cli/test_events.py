@@ -26,10 +26,14 @@ def stream(*events: Event) -> bytes:
     )
 
 
-IMPATIENT = """
-import sys
+RECONNECT_S = 60.0
+IMPATIENT = f"""
+import sys, types
 from asa.cli import events, main
-events.RECONNECT_S = 1.5
+# Its time is what it has slept, and it sleeps in no time.
+slept = [0.0]
+events.time = types.SimpleNamespace(monotonic=lambda: sum(slept), sleep=slept.append)
+events.RECONNECT_S = {RECONNECT_S}
 sys.exit(main(sys.argv[1:]))
 """
 REPLACED = "asa: the agent was replaced; its events are numbered from 1 again\n"
@@ -85,7 +89,7 @@ def test_following_in_text_is_a_line_an_event(fake: Fake) -> None:
     done = follow(fake)
     assert [line.split()[2] for line in done.stdout.splitlines()] == ["reserved", "peer-lost"]
     assert done.status == 3
-    assert done.stderr.startswith("asa: the agent has ended the stream of events and is not back after 1.5 s\n")
+    assert done.stderr.startswith("asa: the agent has ended the stream of events and is not back after 60 s\n")
 
 
 def tick(number: int, kind: str = "tick") -> Event:

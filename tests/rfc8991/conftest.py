@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from ipaddress import IPv6Address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,6 +159,14 @@ def reset(connection: socket.socket) -> None:
     """Close with RST, so that the other end's next send fails."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
+
+
+def connected(host: Host, port: int) -> bool:
+    """Whether ``host`` still has a connection to a peer's port, as its kernel says."""
+    with host.entered():
+        rows = [each.split() for each in Path("/proc/thread-self/net/tcp6").read_text().splitlines()[1:]]
+    # Columns 2 and 3 are the peer and the state, of which 1 is ESTABLISHED (proc(5)).
+    return any(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
 
 
 @pytest.fixture(scope="package")

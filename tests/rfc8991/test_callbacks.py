@@ -31,12 +31,12 @@ def test_a_whole_negotiation_without_a_blocking_call(registered):
     heard, next_heard = mailbox()
     got, next_got = mailbox()
     assert b.listen_negotiate(negotiable(EX), callback=heard) == (errors.noReply, None, None)
-    waiting = a.request_negotiate(negotiable(EX, 10), None, 5000, callback=got)
+    waiting = a.request_negotiate(negotiable(EX, 10), None, 30_000, callback=got)
     assert waiting == (errors.noReply, None, None, "")
     errorcode, at_b, requested = next_heard()
     assert (errorcode, requested.value) == (errors.ok, 10)
     requested.value = 5
-    assert b.negotiate_step(at_b, requested, 5000, callback=heard) == (errors.noReply, None, None, "")
+    assert b.negotiate_step(at_b, requested, 30_000, callback=heard) == (errors.noReply, None, None, "")
     errorcode, at_a, offer, _ = next_got()
     assert (errorcode, offer.value) == (errors.ok, 5)
     assert a.end_negotiate(at_a, True) == errors.ok
@@ -49,7 +49,7 @@ def test_declining_reaches_the_callback(registered):
     heard, next_heard = mailbox()
     got, next_got = mailbox()
     b.listen_negotiate(negotiable(EX), callback=heard)
-    a.request_negotiate(negotiable(EX, 10), None, 5000, callback=got)
+    a.request_negotiate(negotiable(EX, 10), None, 30_000, callback=got)
     b.end_negotiate(next_heard()[1], False, "closed on Sundays")
     assert next_got() == (errors.declined, None, None, "closed on Sundays")
 
@@ -63,7 +63,7 @@ def test_discovery_and_synchronization_call_back(pair):
     assert a.discover(objective("EX2"), 50, 1, callback=got) == (errors.noReply, [])
     errorcode, (found,) = following()
     assert (errorcode, found.port) == (errors.ok, b.node.port)
-    assert a.synchronize(synchronizable("EX2"), found, 1000, callback=got) == (errors.noReply, None)
+    assert a.synchronize(synchronizable("EX2"), found, 30_000, callback=got) == (errors.noReply, None)
     errorcode, result = following()
     assert (errorcode, result.value) == (errors.ok, "v")
 
@@ -100,7 +100,7 @@ def test_a_callback_may_call_everything_and_is_in_a_thread_of_its_own(registered
 
     b.listen_negotiate(negotiable(EX), callback=serve)
     for value in (1, 2, 3):
-        assert a.request_negotiate(negotiable(EX, value), None, 5000)[:2] == (errors.ok, None)
+        assert a.request_negotiate(negotiable(EX, value), None, 30_000)[:2] == (errors.ok, None)
         seen, thread = done.get(timeout=WAIT_S)
         assert seen == value
         assert thread is not threading.current_thread()

@@ -131,7 +131,7 @@ assert grasp.register_objective(handle, wanted) == errors.ok
 # Calls that still wait must not keep the process.
 grasp.listen_negotiate(handle, wanted, callback=print)
 threading.Thread(target=grasp.listen_negotiate, args=(handle, wanted), daemon=True).start()
-errorcode, session, offer, reason = grasp.request_negotiate(handle, wanted, None, 5000)
+errorcode, session, offer, reason = grasp.request_negotiate(handle, wanted, None, 30_000)
 assert errorcode == errors.ok, grasp.error_text(errorcode)
 sys.exit(offer.value)
 """

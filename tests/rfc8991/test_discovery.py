@@ -6,7 +6,7 @@ import time
 from ipaddress import IPv6Address
 
 from grasp.rfc8991 import IPPROTO_TCP, errors, objective
-from tests.rfc8991.conftest import negotiable, synchronizable
+from tests.rfc8991.conftest import WAIT_S, negotiable, synchronizable
 
 EX = "EX1"
 
@@ -69,7 +69,7 @@ def test_what_nobody_listens_for_is_not_discovered_unless_discoverable(pair):
     listening = b.listening(negotiable(EX))
     a.discovered(negotiable(EX))
     b.stop_listen_negotiate(negotiable(EX))
-    listening.result(5)
+    listening.result(WAIT_S)
     assert a.discover(negotiable(EX), 100, 0) == (errors.ok, [])
 
 
